@@ -1,0 +1,57 @@
+"""TensorFlow and Keras, imported without TensorFlow's start-up log lines.
+
+Every module and lesson that uses TensorFlow imports this module first.  TensorFlow reads its
+log level from the environment, but a few C++ lines ("Could not find cuda drivers") are written
+straight to file descriptor 2 before that level takes effect, so they can only be caught there.
+Only these known lines are dropped: anything else TensorFlow says at start-up is passed on.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# oneDNN changes the order of additions with the number of threads; the course wants the same
+# numbers from the same seed.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+_CHATTER = re.compile(
+    r"All log messages before absl::InitializeLog"
+    r"|cudart_stub\.cc|cpu_feature_guard\.cc|To enable the following instructions"
+    r"|failed call to cuInit|port\.cc.*oneDNN"
+)
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Hold back file descriptor 2, then pass on every line that is not known chatter."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # no file descriptor 2 (pythonw on Windows): nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if not _CHATTER.search(line):
+                    print(line, file=sys.stderr)
+
+
+with _without_chatter():
+    import keras
+    import tensorflow as tf
+
+    # Looking for devices is when TensorFlow reports a missing GPU; do it while it is held back.
+    tf.config.list_physical_devices()
+
+__all__ = ["keras", "tf"]

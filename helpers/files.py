@@ -1,0 +1,35 @@
+"""Files that are either complete or not there."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def build_dir() -> Path:
+    """Return the folder for everything the course produces.
+
+    It is ``build/`` in the course's folder, or what the environment variable
+    ``COURSE_BUILD_DIR`` names.
+    """
+    return Path(os.environ.get("COURSE_BUILD_DIR") or ROOT / "build")
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file under a temporary name and rename it when it is complete.
+
+    A crash, a full disk or an interrupt leaves the old file, or none, and never half of one.
+    Missing parent folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,35 @@
+"""Progress bars for people, and none for machines."""
+
+from tqdm.auto import tqdm
+
+
+def is_headless() -> bool:
+    """Tell whether nobody is watching: a script, papermill or nbval rather than a front end.
+
+    A front end such as JupyterLab lets a cell ask its user for input; papermill, nbclient and
+    nbval do not.
+    """
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return True
+    kernel = getattr(get_ipython(), "kernel", None)
+    return not getattr(kernel, "_allow_stdin", False)
+
+
+def bar(total: int, description: str, unit: str = "step", **options: object) -> tqdm:
+    """Return a tqdm bar that shows only in a front end and is gone when its work is done.
+
+    Parameters
+    ----------
+    total : int
+        Number of units the work consists of.
+    description : str
+        What is going on, in a word or two.
+    unit : str
+        Name of one unit.
+    **options
+        Passed on to tqdm.
+    """
+    disable = is_headless()
+    return tqdm(total=total, desc=description, unit=unit, leave=False, disable=disable, **options)
