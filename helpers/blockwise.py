@@ -1,0 +1,120 @@
+"""A function of a model, applied to many rows a block at a time in one compiled call.
+
+Fifty thousand images through a network at once would fill memory with activations that do not fit
+a processor's cache; blocks of a thousand are faster and need next to nothing.
+"""
+
+from collections.abc import Callable, Sequence
+
+from helpers.backend import keras, tf
+
+import numpy as np
+
+BLOCK_ROWS = 1000
+
+RowFunction = Callable[..., tf.Tensor]
+"""``function(model, *rows) -> values``, one value or one vector for each row."""
+
+
+def to_tensors(arrays: Sequence[np.ndarray | tf.Tensor]) -> list[tf.Tensor]:
+    """Return arrays as tensors, floats as float32.
+
+    Parameters
+    ----------
+    arrays : sequence of arrays
+        All with the same number of rows.
+
+    Raises
+    ------
+    ValueError
+        If there are none, they have no rows, or their numbers of rows differ.
+    """
+    lengths = [len(array) for array in arrays]
+    if not lengths or 0 in lengths or len(set(lengths)) > 1:
+        raise ValueError(f"expected arrays with the same number of rows, received {lengths} rows")
+    return [tf.cast(a, tf.float32) if a.dtype == np.float64 else tf.convert_to_tensor(a)
+            for a in arrays]  # fmt: skip
+
+
+def compile_mean(
+    function: RowFunction, model: keras.Layer, *, jit_compile: bool = True
+) -> Callable[[Sequence[tf.Tensor]], tf.Tensor]:
+    """Compile the mean of ``function(model, *rows)`` over all rows of some arrays.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the model and a block of rows of each array, returns one float per row, shape
+        [rows].
+    model : keras.Layer
+        Its weights are read anew at every call.
+    jit_compile : bool
+        Compile with XLA.
+
+    Returns
+    -------
+    callable
+        Takes a list of tensors with the same number of rows, returns the mean, a float64 scalar.
+    """
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def mean(tensors: list[tf.Tensor]) -> tf.Tensor:
+        n_rows = tensors[0].shape[0]
+        size = min(BLOCK_ROWS, n_rows)
+
+        def add_block(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # Every block has the same size, so the last one starts early and skips what the block
+            # before it has counted.
+            first = tf.minimum(start, n_rows - size)
+            values = function(model, *[_rows(tensor, first, size) for tensor in tensors])
+            if values.shape != (size,):
+                raise ValueError(f"expected one value per row, shape ({size},), not {values.shape}")
+            new = first + tf.range(size) >= start
+            return start + size, total + tf.reduce_sum(tf.where(new, tf.cast(values, tf.float64), 0))
+
+        _, total = tf.while_loop(
+            lambda start, _: start < n_rows, add_block, [0, tf.zeros([], tf.float64)]
+        )
+        return total / n_rows
+
+    return mean
+
+
+def _rows(tensor: tf.Tensor, first: tf.Tensor, size: int) -> tf.Tensor:
+    """Return ``size`` rows; unlike ``tensor[a:b]``, their number is known to the compiler."""
+    return tf.slice(tensor, [first] + [0] * (len(tensor.shape) - 1), [size, *tensor.shape[1:]])
+
+
+def mean(function: RowFunction, model: keras.Layer, *arrays: np.ndarray | tf.Tensor) -> float:
+    """Return the mean of ``function(model, *rows)`` over all rows of the arrays.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the model and a block of rows of each array, returns one float per row.
+    model : keras.Layer
+        The model handed to ``function``.
+    *arrays : array, shape [n, ...]
+        What to average over.
+    """
+    return float(compile_mean(function, model)(to_tensors(arrays)))
+
+
+def apply(model: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray | tf.Tensor) -> np.ndarray:
+    """Return a model's outputs for many rows.
+
+    Parameters
+    ----------
+    model : callable
+        A Keras model, a layer, or a function of a tensor.
+    rows : array, shape [n, ...]
+        The inputs; floats are taken as float32.
+
+    Returns
+    -------
+    numpy.ndarray, shape [n, ...]
+    """
+    (inputs,) = to_tensors([rows])
+    compiled = tf.function(model, jit_compile=True, autograph=False, reduce_retracing=True)
+    starts = range(0, len(inputs), BLOCK_ROWS)
+    return np.concatenate([compiled(inputs[start : start + BLOCK_ROWS]) for start in starts])

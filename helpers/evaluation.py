@@ -1,0 +1,133 @@
+"""Yardsticks: principal component analysis, linear probes, live units, steps to a level."""
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+def fit_pca(images: np.ndarray) -> PCA:
+    """Fit all principal components of images.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, shape [n, n_pixels]
+        One image a row.
+
+    Returns
+    -------
+    sklearn.decomposition.PCA
+        In float64, so that sums of small eigenvalues are exact enough to be a bound.
+    """
+    return PCA(svd_solver="covariance_eigh").fit(images.astype(np.float64))
+
+
+def pca_error(pca: PCA, code_size: int) -> float:
+    """Return the smallest squared error that a linear code can reach on the images PCA saw.
+
+    It is the sum of the discarded eigenvalues of the covariance matrix, and no decoder that is
+    linear in the code, with whatever encoder, does better (Eckart and Young 1936; Baldi and
+    Hornik 1989).
+
+    Parameters
+    ----------
+    pca : PCA
+        From `fit_pca`.
+    code_size : int
+        Number of components kept.
+
+    Returns
+    -------
+    float
+        Squared error per image, summed over the pixels, averaged over the images.
+    """
+    # scikit-learn divides by n - 1, a mean over the images divides by n.
+    eigenvalues = pca.explained_variance_ * (pca.n_samples_ - 1) / pca.n_samples_
+    return float(eigenvalues[code_size:].sum())
+
+
+def pca_reconstruct(pca: PCA, images: np.ndarray, code_size: int) -> np.ndarray:
+    """Return images rebuilt from their leading principal components.
+
+    Parameters
+    ----------
+    pca : PCA
+        From `fit_pca`.
+    images : numpy.ndarray, shape [n, n_pixels]
+        Any images, seen by PCA or not.
+    code_size : int
+        Number of components kept.
+
+    Returns
+    -------
+    numpy.ndarray, shape [n, n_pixels], float64
+    """
+    directions = pca.components_[:code_size]
+    return pca.mean_ + (images - pca.mean_) @ directions.T @ directions
+
+
+def linear_probe(
+    codes: np.ndarray, labels: np.ndarray, test_codes: np.ndarray, test_labels: np.ndarray
+) -> float:
+    """Return the accuracy of a linear classifier that sees nothing but codes.
+
+    Logistic regression on standardised codes: what a code makes easy to read off, not what it
+    contains (Alain and Bengio 2016).
+
+    Parameters
+    ----------
+    codes, labels : numpy.ndarray, shapes [n, code_size] and [n]
+        What the classifier is fitted to.
+    test_codes, test_labels : numpy.ndarray
+        What its accuracy, from 0 to 1, is measured on.
+    """
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
+    return float(probe.fit(codes, labels).score(test_codes, test_labels))
+
+
+def live_units(codes: np.ndarray) -> int:
+    """Return how many units of a ReLU code are above 0 for at least one image.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape [n, code_size]
+    """
+    return int((codes > 0).any(axis=0).sum())
+
+
+def effective_rank(codes: np.ndarray) -> float:
+    """Return over how many directions codes really spread.
+
+    The exponential of the entropy of the normalised singular values of the centred codes: k
+    equal directions give k, one dominant direction gives nearly 1 (Roy and Vetterli 2007).
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, shape [n, code_size]
+
+    Returns
+    -------
+    float
+        From 1 to code_size; 0 if all codes are equal.
+    """
+    centred = codes - codes.mean(axis=0, dtype=np.float64)
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(centred.T @ centred), 0, None))
+    if not values.any():
+        return 0.0
+    shares = values[values > 0] / values.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def steps_to(steps: np.ndarray, values: np.ndarray, level: float) -> int | None:
+    """Return the first measured step at which a curve has reached a level, or None if never.
+
+    Parameters
+    ----------
+    steps, values : numpy.ndarray, shape [m]
+        When something was measured, and what.
+    level : float
+        The level to reach.
+    """
+    reached = np.flatnonzero(values >= level)
+    return int(steps[reached[0]]) if len(reached) else None

@@ -1,0 +1,137 @@
+"""The networks of the course, as the lessons that teach them define them."""
+
+from collections.abc import Sequence
+
+from helpers.backend import keras, tf
+
+
+class Autoencoder(keras.Model):
+    """An encoder and a decoder, one after the other.
+
+    Parameters
+    ----------
+    encoder : keras.Layer
+        Images, shape [n, n_inputs], to codes, shape [n, code_size].
+    decoder : keras.Layer
+        Codes to reconstructions, shape [n, n_inputs]; where the loss is a cross-entropy from
+        logits, to the logits of reconstructions.
+    """
+
+    def __init__(self, encoder: keras.Layer, decoder: keras.Layer) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the reconstructions of images, shape [n, n_inputs]."""
+        return self.decoder(self.encoder(images))
+
+
+def normal(stddev: float, seed: int) -> keras.Initializer:
+    """Return an initialiser that draws from N(0, stddev²), differently for every layer.
+
+    Parameters
+    ----------
+    stddev : float
+        Standard deviation of the weights.
+    seed : int
+        The same seed gives the same sequence of layers.
+    """
+    return keras.initializers.RandomNormal(stddev=stddev, seed=keras.random.SeedGenerator(seed))
+
+
+def dense_stack(
+    n_inputs: int,
+    units: Sequence[int],
+    *,
+    initializer: keras.Initializer,
+    last: str | None = None,
+    activation: str | None = "relu",
+) -> keras.Sequential:
+    """Return dense layers, one after the other.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Length of an input vector.
+    units : sequence of int
+        Units of each layer.
+    initializer : keras.Initializer
+        Draws the weights; biases start at 0.
+    last : str, optional
+        Activation of the last layer; none by default, which is the identity.
+    activation : str, optional
+        Activation of every other layer.
+    """
+    activations = [activation] * (len(units) - 1) + [last]
+    layers = [
+        keras.layers.Dense(size, activation=function, kernel_initializer=initializer)
+        for size, function in zip(units, activations, strict=True)
+    ]
+    return keras.Sequential([keras.Input([n_inputs]), *layers])
+
+
+def basic_autoencoder(
+    n_inputs: int,
+    code_size: int,
+    *,
+    initializer: keras.Initializer,
+    activation: str | None = "relu",
+) -> Autoencoder:
+    """Return the autoencoder of lesson 2: one hidden layer, linear output.
+
+    Parameters
+    ----------
+    n_inputs, code_size : int
+        Lengths of an image and of its code.
+    initializer : keras.Initializer
+        Draws the weights of both halves; biases start at 0.
+    activation : str, optional
+        Activation of the code; None gives a linear code.
+    """
+    return Autoencoder(
+        dense_stack(n_inputs, [code_size], initializer=initializer, last=activation),
+        dense_stack(code_size, [n_inputs], initializer=initializer),
+    )
+
+
+def deep_autoencoder(
+    n_inputs: int, hidden: Sequence[int], code_size: int, *, seed: int
+) -> Autoencoder:
+    """Return the autoencoder of lesson 3: hidden ReLU layers, linear code, logits as output.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Length of an image.
+    hidden : sequence of int
+        Units of the encoder's hidden layers; the decoder mirrors them.
+    code_size : int
+        Length of the code.
+    seed : int
+        Seed of the initial weights (Glorot uniform, Keras' default).
+    """
+    glorot = keras.initializers.GlorotUniform(seed=keras.random.SeedGenerator(seed))
+    return Autoencoder(
+        dense_stack(n_inputs, [*hidden, code_size], initializer=glorot),
+        dense_stack(code_size, [*reversed(hidden), n_inputs], initializer=glorot),
+    )
+
+
+def classifier(
+    n_inputs: int, units: Sequence[int], n_classes: int, *, initializer: keras.Initializer
+) -> keras.Sequential:
+    """Return the classifier of lesson 5: hidden ReLU layers and one logit per class.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Length of an image.
+    units : sequence of int
+        Units of the hidden layers.
+    n_classes : int
+        Number of classes.
+    initializer : keras.Initializer
+        Draws the weights; biases start at 0.
+    """
+    return dense_stack(n_inputs, [*units, n_classes], initializer=initializer)
