@@ -6,9 +6,9 @@ a processor's cache; blocks of a thousand are faster and need next to nothing.
 
 from collections.abc import Callable, Sequence
 
-from helpers.backend import keras, tf
-
 import numpy as np
+
+from helpers.backend import keras, tf
 
 BLOCK_ROWS = 1000
 
@@ -37,47 +37,55 @@ def to_tensors(arrays: Sequence[np.ndarray | tf.Tensor]) -> list[tf.Tensor]:
 
 
 def compile_mean(
-    function: RowFunction, model: keras.Layer, *, jit_compile: bool = True
-) -> Callable[[Sequence[tf.Tensor]], tf.Tensor]:
-    """Compile the mean of ``function(model, *rows)`` over all rows of some arrays.
+    function: RowFunction,
+    model: keras.Layer,
+    tensors: Sequence[tf.Tensor],
+    *,
+    jit_compile: bool = True,
+) -> Callable[[], tf.Tensor]:
+    """Compile the mean of ``function(model, *rows)`` over all rows of some tensors.
 
     Parameters
     ----------
     function : callable
-        Takes the model and a block of rows of each array, returns one float per row, shape
+        Takes the model and a block of rows of each tensor, returns one float per row, shape
         [rows].
     model : keras.Layer
         Its weights are read anew at every call.
+    tensors : sequence of tf.Tensor
+        From `to_tensors`.
     jit_compile : bool
         Compile with XLA.
 
     Returns
     -------
     callable
-        Takes a list of tensors with the same number of rows, returns the mean, a float64 scalar.
+        Returns the mean, a float64 scalar.
     """
+    n_rows = len(tensors[0])
+    size = min(BLOCK_ROWS, n_rows)
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def mean(tensors: list[tf.Tensor]) -> tf.Tensor:
-        n_rows = tensors[0].shape[0]
-        size = min(BLOCK_ROWS, n_rows)
-
         def add_block(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             # Every block has the same size, so the last one starts early and skips what the block
             # before it has counted.
             first = tf.minimum(start, n_rows - size)
             values = function(model, *[_rows(tensor, first, size) for tensor in tensors])
             if values.shape != (size,):
-                raise ValueError(f"expected one value per row, shape ({size},), not {values.shape}")
+                raise ValueError(f"expected one value per row, ({size},), received {values.shape}")
             new = first + tf.range(size) >= start
-            return start + size, total + tf.reduce_sum(tf.where(new, tf.cast(values, tf.float64), 0))
+            values = tf.where(new, tf.cast(values, tf.float64), 0)
+            return start + size, total + tf.reduce_sum(values)
 
         _, total = tf.while_loop(
             lambda start, _: start < n_rows, add_block, [0, tf.zeros([], tf.float64)]
         )
         return total / n_rows
 
-    return mean
+    tensors = list(tensors)
+    concrete = mean.get_concrete_function(tensors)
+    return lambda: concrete(tensors)
 
 
 def _rows(tensor: tf.Tensor, first: tf.Tensor, size: int) -> tf.Tensor:
@@ -97,7 +105,7 @@ def mean(function: RowFunction, model: keras.Layer, *arrays: np.ndarray | tf.Ten
     *arrays : array, shape [n, ...]
         What to average over.
     """
-    return float(compile_mean(function, model)(to_tensors(arrays)))
+    return float(compile_mean(function, model, to_tensors(arrays))())
 
 
 def apply(model: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray | tf.Tensor) -> np.ndarray:
@@ -115,6 +123,15 @@ def apply(model: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray | tf.Tensor)
     numpy.ndarray, shape [n, ...]
     """
     (inputs,) = to_tensors([rows])
-    compiled = tf.function(model, jit_compile=True, autograph=False, reduce_retracing=True)
-    starts = range(0, len(inputs), BLOCK_ROWS)
-    return np.concatenate([compiled(inputs[start : start + BLOCK_ROWS]) for start in starts])
+    n_rows, size = len(inputs), min(BLOCK_ROWS, len(inputs))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def block(inputs: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        return model(_rows(inputs, first, size))
+
+    concrete = block.get_concrete_function(inputs, tf.TensorSpec([], tf.int32))
+    outputs = []
+    for start in range(0, n_rows, size):
+        first = min(start, n_rows - size)
+        outputs.append(concrete(inputs, tf.constant(first)).numpy()[start - first :])
+    return np.concatenate(outputs)

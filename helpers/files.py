@@ -1,6 +1,7 @@
 """Files that are either complete or not there."""
 
 import os
+import secrets
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +23,7 @@ def write(path: Path, content: str | bytes) -> None:
     Missing parent folders are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     data = content.encode() if isinstance(content, str) else content
     try:
         with part.open("wb") as file:

@@ -7,10 +7,10 @@ Salakhutdinov 2006; Bengio, Lamblin, Popovici and Larochelle 2007).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from helpers import blockwise, models, training
 from helpers.backend import keras, tf
-
-import numpy as np
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+import numpy as np
+
 from helpers import blockwise, progress
 from helpers.backend import keras, tf
-
-import numpy as np
 
 Loss = Callable[..., tf.Tensor]
 """``loss(model, *batch) -> scalar``: the number to make smaller, for one mini-batch."""
@@ -159,11 +159,13 @@ def train(
     FloatingPointError
         If the loss stops being a finite number; the message names the step.
     """
-    session = _Session(model, optimizer, loss, measures or {}, jit_compile)
     _check(steps=steps, batch_size=batch_size, every=every)
     tensors = blockwise.to_tensors(data)
+    session = _Session(
+        model, optimizer, tensors, loss, batch_size, every, measures or {}, jit_compile
+    )
     with progress.bar(steps, description) as bar:
-        return session.run(tensors, steps, batch_size, seed, every, bar.update)
+        return session.run(steps, seed, bar.update)
 
 
 def train_many(
@@ -214,13 +216,24 @@ def train_many(
     tensors = blockwise.to_tensors(data)
     waiting: SimpleQueue[_Session] = SimpleQueue()
     for _ in range(min(workers, len(starts))):
-        waiting.put(_Session(build(), optimizer(), loss, measures or {}, jit_compile))
+        waiting.put(
+            _Session(
+                build(),
+                optimizer(),
+                tensors,
+                loss,
+                batch_size,
+                every,
+                measures or {},
+                jit_compile,
+            )
+        )
 
     def run(start: Start) -> Run:
         session = waiting.get()
         try:
             session.reset(start.weights)
-            history = session.run(tensors, steps, batch_size, start.seed, every, bar.update)
+            history = session.run(steps, start.seed, bar.update)
             return Run(session.model.get_weights(), history)
         finally:
             waiting.put(session)
@@ -248,18 +261,23 @@ class _Session:
         self,
         model: keras.Layer,
         optimizer: keras.Optimizer,
+        data: list[tf.Tensor],
         loss: Loss,
+        batch_size: int,
+        every: int,
         measures: Measures,
         jit_compile: bool,
     ) -> None:
         self.model = model
         self._optimizer = optimizer
-        self._block = _compile_block(model, optimizer, loss, jit_compile)
+        self._data = data
+        self._batch_size = batch_size
+        self._every = every
+        self._block = _compile_block(model, optimizer, data, loss, (every, batch_size), jit_compile)
         self._fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
         self._measures = {
-            name: (
-                blockwise.compile_mean(function, model, jit_compile=jit_compile),
-                blockwise.to_tensors(arrays),
+            name: blockwise.compile_mean(
+                function, model, blockwise.to_tensors(arrays), jit_compile=jit_compile
             )
             for name, (function, arrays) in measures.items()
         }
@@ -270,24 +288,15 @@ class _Session:
         for variable, value in zip(self._optimizer.variables, self._fresh_optimizer, strict=True):
             variable.assign(value)
 
-    def run(
-        self,
-        data: list[tf.Tensor],
-        steps: int,
-        batch_size: int,
-        seed: int,
-        every: int,
-        advance: Callable[[int], object],
-    ) -> History:
+    def run(self, steps: int, seed: int, advance: Callable[[int], object]) -> History:
         """Make ``steps`` steps, measuring before the first and after every ``every``."""
+        every = self._every
         losses, measured = [], [self._measure()]
         blocks = batch_rows(
-            len(data[0]), batch_size=batch_size, steps=steps, seed=seed, block=every
+            len(self._data[0]), batch_size=self._batch_size, steps=steps, seed=seed, block=every
         )
         for done, rows in zip(range(0, steps, every), blocks, strict=True):
-            # A shorter last block is padded: a new shape would have to be compiled anew.
-            padded = np.pad(rows, [(0, every - len(rows)), (0, 0)])
-            losses.append(self._block(data, padded, len(rows)).numpy()[: len(rows)])
+            losses.append(self._block(rows))
             _check_finite(losses[-1], done)
             measured.append(self._measure())
             advance(len(rows))
@@ -298,13 +307,18 @@ class _Session:
         )
 
     def _measure(self) -> dict[str, float]:
-        return {name: float(mean(arrays)) for name, (mean, arrays) in self._measures.items()}
+        return {name: float(mean()) for name, mean in self._measures.items()}
 
 
 def _compile_block(
-    model: keras.Layer, optimizer: keras.Optimizer, loss: Loss, jit_compile: bool
-) -> Callable[[list[tf.Tensor], np.ndarray, int], tf.Tensor]:
-    """Compile ``count`` training steps over a block of row numbers into one call."""
+    model: keras.Layer,
+    optimizer: keras.Optimizer,
+    data: list[tf.Tensor],
+    loss: Loss,
+    shape: tuple[int, int],
+    jit_compile: bool,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile a training step for each of up to ``shape[0]`` mini-batches into one call."""
     variables = model.trainable_variables
     optimizer.build(variables)
 
@@ -316,24 +330,30 @@ def _compile_block(
             raise ValueError(f"loss: expected a scalar, received a tensor of shape {value.shape}")
         gradients = tape.gradient(value, variables)
         if not variables or all(gradient is None for gradient in gradients):
-            raise ValueError("loss: expected it to depend on a trainable weight, it depends on none")
+            raise ValueError("loss: expected a dependence on some trainable weight, found none")
         optimizer.apply(gradients, variables)
         return value
 
-    @tf.function(
-        jit_compile=jit_compile,
-        autograph=False,
-        reduce_retracing=True,
-    )
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def block(data: list[tf.Tensor], rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         def body(i: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             value = step(data, rows[i])
             return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [value])
 
-        _, losses = tf.while_loop(lambda i, _: i < count, body, [0, tf.zeros(rows.shape[0])])
+        _, losses = tf.while_loop(lambda i, _: i < count, body, [0, tf.zeros(shape[0])])
         return losses
 
-    return lambda data, rows, count: block(data, tf.constant(rows), tf.constant(count))
+    concrete = block.get_concrete_function(
+        data, tf.TensorSpec(shape, tf.int32), tf.TensorSpec([], tf.int32)
+    )
+
+    def run(rows: np.ndarray) -> np.ndarray:
+        # A shorter last block is padded: a new shape would have to be compiled anew.
+        padded = np.pad(rows, [(0, shape[0] - len(rows)), (0, 0)])
+        losses = concrete(data, tf.constant(padded), tf.constant(len(rows)))
+        return losses.numpy()[: len(rows)]
+
+    return run
 
 
 def _check_finite(losses: np.ndarray, done: int) -> None:

@@ -1,0 +1,429 @@
+"""MNIST and Fashion-MNIST as verified NumPy arrays: complete, or as a small real sample.
+
+The complete data are the four original IDX files of a data set.  What is trusted is their
+content (SHA-256 of the uncompressed bytes), whatever mirror or gzip it came through; files that
+are missing or wrong are downloaded.  ``data/README.md`` says where everything comes from.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pooch
+import requests
+from urllib3.exceptions import MaxRetryError
+
+from helpers import files, progress
+
+NAMES = ("mnist", "fashion_mnist")
+_SOURCES = ("full", "sample", "auto")
+_PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+_FILES = (  # in the order of _PARTS, like all that follows about files
+    *("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    *("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+)
+_IDX_DIMENSIONS = {2049: 1, 2051: 3}  # magic number (unsigned bytes) -> number of dimensions
+_TIMEOUT = (3, 30)  # seconds to connect, seconds without a byte
+_ROUNDS = 2  # over the mirrors
+_PAUSE = 1.0  # seconds between the rounds
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set as it lies on disk; the arrays are read-only.
+
+    Attributes
+    ----------
+    name, title : str
+        ``"mnist"`` and ``"MNIST"``, or ``"fashion_mnist"`` and ``"Fashion-MNIST"``.
+    source : str
+        ``"full"`` or ``"sample"``.
+    class_names : tuple of str
+        Names of the ten classes, in the order of the labels.
+    train_images, test_images : np.ndarray, shape (n, 28, 28), uint8
+        Grey values, 0 (background) to 255.
+    train_labels, test_labels : np.ndarray, shape (n,), uint8
+        Classes, 0 to 9.
+    """
+
+    name: str
+    title: str
+    source: str
+    class_names: tuple[str, ...]
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and labels, ready for a network.
+
+    Attributes
+    ----------
+    images : np.ndarray, shape (n, 784), float32
+        Flattened images, 0 to 1.
+    labels : np.ndarray, shape (n,), int32
+        Classes, 0 to 9.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The three splits: to learn from, to choose by, and to report on once."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+@dataclass(frozen=True)
+class _Origin:
+    title: str
+    folder: str
+    class_names: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    sizes: tuple[int, ...]  # bytes as first published: lengths of progress bars, never checked
+    sha256: tuple[str, ...]  # of the uncompressed bytes
+
+
+_ORIGINS = {
+    "mnist": _Origin(
+        title="MNIST",
+        folder="mnist",
+        class_names=tuple("0123456789"),
+        mirrors=(
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        ),
+        sizes=(9_912_422, 28_881, 1_648_877, 4_542),
+        sha256=(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    "fashion_mnist": _Origin(
+        title="Fashion-MNIST",
+        folder="fashion-mnist",
+        class_names=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+        mirrors=(
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+        sizes=(26_421_880, 29_515, 4_422_102, 5_148),
+        sha256=(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+}
+
+
+def load(name: str, source: str | None = None) -> Dataset:
+    """Load a data set and print one line that says what was loaded.
+
+    Parameters
+    ----------
+    name : str
+        ``"mnist"`` or ``"fashion_mnist"``.
+    source : str, optional
+        ``"full"``: the complete data, downloaded where they are missing, or an error;
+        ``"sample"``: the sample that comes with the course, never a download;
+        ``"auto"``: the complete data, or the sample where they cannot be had.
+        Without it the environment variable ``COURSE_DATA`` decides, and else it is ``"auto"``.
+
+    Raises
+    ------
+    ValueError
+        If ``name`` or ``source`` is unknown, or a file has the wrong structure.
+    OSError
+        If the data cannot be had.
+    """
+    if name not in NAMES:
+        raise ValueError(f"data set: expected one of {', '.join(NAMES)}, received {name!r}")
+    source = _resolve_source(source)
+    reason = "the sample was asked for"
+    if source != "sample":
+        try:
+            dataset = _load_full(name)
+        except OSError as error:
+            if source == "full":
+                raise OSError(f"{error}. {_instructions(name)}") from None
+            reason = str(error)
+        else:
+            print(f"{dataset.title}, complete: {_counts(dataset)}.")
+            return dataset
+    dataset = _load_sample(name)
+    print(
+        f"{dataset.title}, SAMPLE only: {_counts(dataset)}, because {reason}. "
+        "Numbers will differ from those of the complete data."
+    )
+    return dataset
+
+
+def split(dataset: Dataset) -> Splits:
+    """Split a data set like TensorFlow's old MNIST reader: the first twelfth is for validation.
+
+    Of 60,000 training images the first 5,000 become the validation set and 55,000 the training
+    set; the test set stays as it is.  Grey values are divided by 255.
+    """
+    images, labels = dataset.train_images, dataset.train_labels
+    first = len(images) // 12
+    return Splits(
+        train=_to_split(images[first:], labels[first:]),
+        validation=_to_split(images[:first], labels[:first]),
+        test=_to_split(dataset.test_images, dataset.test_labels),
+    )
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Read an IDX file of unsigned bytes, gzip-compressed or plain.
+
+    Returns
+    -------
+    np.ndarray, uint8, read-only
+        Shape (n,) for labels (magic number 2049), (n, rows, columns) for images (2051).
+
+    Raises
+    ------
+    ValueError
+        If the file is not a complete IDX file of labels or images.
+    OSError
+        If the file cannot be read.
+    """
+    try:
+        return _parse_idx(_decompress(Path(path).read_bytes()))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. Delete the file and load the data again") from error
+
+
+def _resolve_source(source: str | None) -> str:
+    origin = "the argument source"
+    if source is None:
+        source = os.environ.get("COURSE_DATA") or "auto"
+        origin = "the environment variable COURSE_DATA"
+    if source not in _SOURCES:
+        raise ValueError(f"{origin}: expected one of {', '.join(_SOURCES)}, received {source!r}")
+    return source
+
+
+def _folder(name: str) -> Path:
+    """Return where the files of a data set lie; relative paths count from the course's folder."""
+    data = Path(os.environ.get("COURSE_DATA_DIR") or "data").expanduser()
+    return files.ROOT / data / _ORIGINS[name].folder
+
+
+def _shown(path: Path) -> str:
+    """Return a path for a message: short where it lies in the course's folder."""
+    inside = path.is_relative_to(files.ROOT)
+    return path.relative_to(files.ROOT).as_posix() if inside else str(path)
+
+
+def _counts(dataset: Dataset) -> str:
+    return f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images"
+
+
+def _instructions(name: str) -> str:
+    return (
+        f"To use the complete data without a download, put {', '.join(_FILES)} into "
+        f"{_shown(_folder(name))}, or set COURSE_DATA_DIR to a folder that holds them in "
+        f"{_ORIGINS[name].folder}/. To use the sample, set COURSE_DATA=sample"
+    )
+
+
+def _to_split(images: np.ndarray, labels: np.ndarray) -> Split:
+    flat = images.reshape(len(images), -1)
+    return Split(flat / np.float32(255), labels.astype(np.int32))
+
+
+def _decompress(raw: bytes) -> bytes:
+    """Undo gzip; what is not gzip at all is returned as it is."""
+    if not raw.startswith(b"\x1f\x8b"):
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except EOFError as error:
+        raise ValueError("expected a complete gzip file, found one that ends early") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"expected a gzip file, found a damaged one ({error})") from error
+
+
+def _parse_idx(content: bytes) -> np.ndarray:
+    magic = int.from_bytes(content[:4], "big")
+    if magic not in _IDX_DIMENSIONS or len(content) < 4:
+        raise ValueError(
+            "expected an IDX file, gzip-compressed or plain, with magic number 2049 (labels) or "
+            f"2051 (images), found {len(content):,} bytes that start with {content[:4]!r}"
+        )
+    header = 4 + 4 * _IDX_DIMENSIONS[magic]
+    if len(content) < header:
+        raise ValueError(f"expected a header of {header} bytes, found {len(content)} bytes in all")
+    shape = tuple(int(n) for n in np.frombuffer(content[4:header], ">u4"))
+    expected = header + math.prod(shape)
+    if len(content) != expected:
+        raise ValueError(
+            f"expected {expected:,} bytes (uncompressed) for the shape {shape} in the header, "
+            f"found {len(content):,}"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _load_full(name: str) -> Dataset:
+    folder, origin = _folder(name), _ORIGINS[name]
+    contents = (
+        _verified_content(folder / file, size, sha256, origin.mirrors)
+        for file, size, sha256 in zip(_FILES, origin.sizes, origin.sha256, strict=True)
+    )
+    arrays = dict(zip(_PARTS, map(_parse_idx, contents), strict=True))
+    _check_structure(*_PARTS[:2], arrays, _shown(folder / "train-*.gz"))
+    _check_structure(*_PARTS[2:], arrays, _shown(folder / "t10k-*.gz"))
+    return Dataset(name, origin.title, "full", origin.class_names, **arrays)
+
+
+def _load_sample(name: str) -> Dataset:
+    path, origin = files.ROOT / "data" / "sample" / f"{name}.npz", _ORIGINS[name]
+    restore = "Restore it with: git checkout -- data/sample"
+    try:
+        # Opened here, because np.load leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {part: archive[part] for part in _PARTS}
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{_shown(path)}: the sample is missing. {restore}") from error
+    except (KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{_shown(path)}: expected an .npz file with the arrays {', '.join(_PARTS)}, "
+            f"found a damaged or different file. {restore}"
+        ) from error
+    for array in arrays.values():
+        array.flags.writeable = False
+    _check_structure(*_PARTS[:2], arrays, _shown(path))
+    _check_structure(*_PARTS[2:], arrays, _shown(path))
+    return Dataset(name, origin.title, "sample", origin.class_names, **arrays)
+
+
+def _check_structure(
+    images_name: str, labels_name: str, arrays: Mapping[str, np.ndarray], place: str
+) -> None:
+    images, labels = arrays[images_name], arrays[labels_name]
+    n = labels.size
+    shapes_fit = n > 0 and images.shape == (n, 28, 28) and labels.shape == (n,)
+    if not shapes_fit or images.dtype != np.uint8 or labels.dtype != np.uint8:
+        raise ValueError(
+            f"{place}: expected {images_name} of shape (n, 28, 28) and {labels_name} of shape "
+            f"(n,), uint8, n at least 1, found {images.shape} {images.dtype} and "
+            f"{labels.shape} {labels.dtype}"
+        )
+    if labels.max() > 9:
+        raise ValueError(f"{place}: expected {labels_name} from 0 to 9, found {labels.max()}")
+
+
+def _verified_content(path: Path, size: int, sha256: str, mirrors: tuple[str, ...]) -> bytes:
+    """Return a file's uncompressed bytes, downloading it where it is missing or wrong."""
+    place = f"{path.name} in {_shown(path.parent)}"
+    try:
+        return _verify(path.read_bytes(), sha256)
+    except FileNotFoundError:
+        finding = f"{path.name} is missing in {_shown(path.parent)}"
+    except OSError as error:
+        raise OSError(f"{place} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        finding = f"{place} is damaged ({error})"
+        _set_aside(path, finding)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as temporary:
+            part = Path(temporary) / path.name
+            content = _download(part, size, sha256, mirrors)
+            _put(part, path)
+            return content
+    except OSError as error:
+        # Only what the operating system reports has an errno: here, about the folder.
+        why = f"the folder cannot be written ({error.strerror})" if error.errno else error
+        raise OSError(f"{finding} and cannot be downloaded: {why}") from error
+
+
+def _verify(raw: bytes, sha256: str) -> bytes:
+    content = _decompress(raw)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ValueError(f"expected content with SHA-256 {sha256[:12]}…, found {found[:12]}…")
+    return content
+
+
+def _set_aside(path: Path, finding: str) -> None:
+    try:
+        with suppress(FileNotFoundError):  # another process was quicker
+            path.replace(path.with_name(f"{path.name}.corrupt"))
+    except OSError as error:
+        raise OSError(
+            f"{finding} and cannot be set aside: the folder cannot be written ({error.strerror})"
+        ) from error
+
+
+def _download(part: Path, size: int, sha256: str, mirrors: tuple[str, ...]) -> bytes:
+    """Download a file from the first mirror that has it and return its uncompressed bytes."""
+    reasons: dict[str, str] = {}
+    waiting = list(mirrors)
+    for attempt in range(_ROUNDS):
+        if attempt and waiting:
+            time.sleep(_PAUSE)
+        for mirror in tuple(waiting):
+            try:
+                with progress.bar(size, part.name, unit="B", unit_scale=True) as bar:
+                    get = pooch.HTTPDownloader(bar, chunk_size=1 << 16, timeout=_TIMEOUT)
+                    get(mirror + part.name, str(part), None)
+                return _verify(part.read_bytes(), sha256)
+            except (requests.RequestException, ValueError) as error:
+                reasons[mirror] = f"{urlsplit(mirror).hostname} {_in_words(error)}"
+                if not _may_pass(error):
+                    waiting.remove(mirror)
+    raise OSError("; ".join(reasons.values()))
+
+
+def _put(part: Path, path: Path) -> None:
+    """Give a complete, verified file its final name."""
+    try:
+        part.replace(path)
+    except PermissionError:
+        # Windows: another process has just put the same file there and is reading it.
+        if not path.exists():
+            raise
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether a second attempt may succeed: not without a connection, nor after a 404."""
+    if isinstance(error, requests.HTTPError):
+        return error.response.status_code >= 500 or error.response.status_code in (408, 429)
+    return not (error.args and isinstance(error.args[0], MaxRetryError))
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, requests.HTTPError):
+        return f"answers with HTTP status {error.response.status_code}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "cannot prove its identity (TLS certificate)"
+    if isinstance(error, requests.RequestException):
+        return "broke off the transfer" if _may_pass(error) else "cannot be reached"
+    return f"sent a wrong file ({error})"

@@ -1,0 +1,207 @@
+"""Figures of arrays.  Every function takes ``ax=None``, draws, and returns the Axes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+STYLE = Path(__file__).with_name("course.mplstyle")
+"""The course's style sheet, for ``plt.style.use``."""
+
+
+def show(drawn: Axes | Figure, alt: str) -> None:
+    """Show a figure with a text alternative, and close it.
+
+    The text is what a screen reader reads, what stands for the figure where no pictures are
+    shown, and what nbval compares.
+
+    Parameters
+    ----------
+    drawn : Axes or Figure
+        The figure, or any of its Axes.
+    alt : str
+        What the figure shows, in a sentence.
+    """
+    figure = drawn if isinstance(drawn, Figure) else drawn.figure
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    plt.close(figure)
+    bundle = {"image/png": png.getvalue(), "text/plain": alt}
+    display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def tile(
+    images: np.ndarray, columns: int, *, height: int = 28, width: int = 28, gap: int = 0
+) -> np.ndarray:
+    """Arrange images in rows, left to right and top to bottom.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, shape [n, height * width] or [n, height, width]
+        Grey values; n need not fill the last row.
+    columns : int
+        Images a row.
+    height, width : int
+        Size of one image, in pixels.
+    gap : int
+        Pixels left blank (NaN, which is drawn as nothing) between neighbours.
+
+    Returns
+    -------
+    numpy.ndarray, shape [rows * (height + gap) - gap, columns * (width + gap) - gap]
+    """
+    rows = -(-len(images) // columns)
+    cells = np.full([rows * columns, height + gap, width + gap], np.nan)
+    cells[: len(images), :height, :width] = np.reshape(images, [-1, height, width])
+    grid = cells.reshape(rows, columns, height + gap, width + gap).swapaxes(1, 2)
+    whole = grid.reshape(rows * (height + gap), columns * (width + gap))
+    return whole[: whole.shape[0] - gap, : whole.shape[1] - gap]
+
+
+def picture(
+    pixels: np.ndarray,
+    *,
+    title: str = "",
+    limits: tuple[float, float] = (0, 1),
+    cmap: str = "gray",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one picture without axes.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, shape [height, width]
+        Grey values.
+    title : str
+        What stands above it.
+    limits : pair of float
+        The values drawn as the darkest and the lightest colour.
+    cmap : str
+        Matplotlib colour map.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    if ax is None:
+        height, width = pixels.shape
+        ax = plt.subplots(figsize=(8, min(8, 8 * height / width + 0.3 * bool(title))))[1]
+    ax.imshow(pixels, cmap=cmap, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+    ax.set_title(title)
+    ax.set_axis_off()
+    return ax
+
+
+def named_grid(images: np.ndarray, names: Sequence[str], columns: int = 5) -> Figure:
+    """Draw images in a grid, each above its name.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, shape [n, height, width]
+        Grey values from 0 to 1.
+    names : sequence of str
+        One name for each image.
+    columns : int
+        Images a row.
+    """
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns, 1.75 * rows), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, image, name in zip(axes.flat, images, names, strict=False):
+        picture(image, ax=ax)
+        ax.text(0.5, -0.04, name, transform=ax.transAxes, ha="center", va="top")
+    return figure
+
+
+def above_below(rows: Mapping[str, np.ndarray], *, limits: tuple[float, float] = (0, 1)) -> Figure:
+    """Draw rows of images, one under the other, each row with its name at the left.
+
+    Parameters
+    ----------
+    rows : mapping of str to numpy.ndarray, shape [n, 784]
+        For example the originals and their reconstructions.
+    limits : pair of float
+        The values drawn as black and white.
+    """
+    count = len(next(iter(rows.values())))
+    figure, axes = plt.subplots(
+        len(rows), 1, figsize=(8.5, len(rows) * 8 / count + 0.15), squeeze=False
+    )
+    for ax, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
+        picture(tile(images, count, gap=2), limits=limits, ax=ax)
+        ax.text(-0.01, 0.5, name, transform=ax.transAxes, ha="right", va="center")
+    return figure
+
+
+def curves(
+    x: np.ndarray,
+    ys: Mapping[str, np.ndarray],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: bool = False,
+    colors: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one or more curves over the same x.
+
+    Parameters
+    ----------
+    x : numpy.ndarray, shape [m]
+        For example the steps at which something was measured.
+    ys : mapping of str to numpy.ndarray, shape [m]
+        Label -> curve.  With more than one, a legend names them.
+    xlabel, ylabel : str
+        What the axes show, with units.
+    log : bool
+        Logarithmic y axis.
+    colors : sequence of str, optional
+        One colour for each curve.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(6.5, 3.4))[1]
+    styles = ["-", "--", "-.", ":"]
+    for i, (label, y) in enumerate(ys.items()):
+        color = colors[i] if colors else None
+        ax.plot(x, y, styles[i % len(styles)], color=color, label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if log:
+        ax.set_yscale("log")
+    if len(ys) > 1:
+        ax.legend()
+    return ax
+
+
+def network(sizes: Sequence[int], names: Mapping[int, str], *, ax: Axes | None = None) -> Axes:
+    """Draw a network as one bar for each layer, its height growing with the layer's size.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Numbers of units from the input to the output.
+    names : mapping of int to str
+        Position in ``sizes`` -> a name to write under that bar.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(min(8.5, 1.5 + 1.1 * len(sizes)), 2.6))[1]
+    # Square roots keep 5 units visible beside 784.
+    heights = np.sqrt(sizes) / np.sqrt(max(sizes))
+    for i, (size, height) in enumerate(zip(sizes, heights, strict=True)):
+        ax.bar(i, height, width=0.28, bottom=-height / 2, color="#0072B2", zorder=2)
+        ax.text(i, height / 2 + 0.04, str(size), ha="center", va="bottom")
+        ax.text(i, -0.58, names.get(i, ""), ha="center", va="top")
+        if i:
+            left, right = heights[i - 1] / 2, height / 2
+            corners = [(i - 0.86, left), (i - 0.14, right), (i - 0.14, -right), (i - 0.86, -left)]
+            ax.add_patch(plt.Polygon(corners, color="#cfe3f1", zorder=1))
+    ax.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.85, 0.7))
+    ax.set_axis_off()
+    return ax
