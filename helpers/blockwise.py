@@ -42,7 +42,7 @@ def compile_mean(
     tensors: Sequence[tf.Tensor],
     *,
     jit_compile: bool = True,
-) -> Callable[[], tf.Tensor]:
+) -> Callable[[Sequence[tf.Tensor]], tf.Tensor]:
     """Compile the mean of ``function(model, *rows)`` over all rows of some tensors.
 
     Parameters
@@ -53,14 +53,14 @@ def compile_mean(
     model : keras.Layer
         Its weights are read anew at every call.
     tensors : sequence of tf.Tensor
-        From `to_tensors`.
+        From `to_tensors`; only their shapes and dtypes matter here.
     jit_compile : bool
         Compile with XLA.
 
     Returns
     -------
     callable
-        Returns the mean, a float64 scalar.
+        Takes tensors of these shapes and dtypes, returns the mean, a float64 scalar.
     """
     n_rows = len(tensors[0])
     size = min(BLOCK_ROWS, n_rows)
@@ -83,9 +83,8 @@ def compile_mean(
         )
         return total / n_rows
 
-    tensors = list(tensors)
-    concrete = mean.get_concrete_function(tensors)
-    return lambda: concrete(tensors)
+    concrete = mean.get_concrete_function(list(tensors))
+    return lambda tensors: concrete(list(tensors))
 
 
 def _rows(tensor: tf.Tensor, first: tf.Tensor, size: int) -> tf.Tensor:
@@ -105,7 +104,8 @@ def mean(function: RowFunction, model: keras.Layer, *arrays: np.ndarray | tf.Ten
     *arrays : array, shape [n, ...]
         What to average over.
     """
-    return float(compile_mean(function, model, to_tensors(arrays))())
+    tensors = to_tensors(arrays)
+    return float(compile_mean(function, model, tensors)(tensors))
 
 
 def apply(model: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray | tf.Tensor) -> np.ndarray:

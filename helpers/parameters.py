@@ -1,11 +1,22 @@
 """Checks of a lesson's parameters: a bad value ends with a message that says what is allowed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def _refuse(name: str, value: object, allowed: str) -> None:
     raise ValueError(f"parameter {name}: expected {allowed}, received {value!r}")
+
+
+def declared(namespace: Mapping[str, object]) -> dict[str, object]:
+    """Return a notebook's parameters by name: the parameters cell is where names are annotated.
+
+    Parameters
+    ----------
+    namespace : mapping
+        The notebook's ``globals()``.
+    """
+    return {name: namespace[name] for name in namespace["__annotations__"]}
 
 
 def integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:

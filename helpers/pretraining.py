@@ -4,12 +4,13 @@ Each layer is trained as a one-layer autoencoder on the codes of the layer below
 Salakhutdinov 2006; Bengio, Lamblin, Popovici and Larochelle 2007).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from helpers import blockwise, models, training
+from helpers import models, training
 from helpers.backend import keras, tf
 
 
@@ -19,16 +20,17 @@ class Level:
 
     Attributes
     ----------
-    autoencoder : models.Autoencoder
-        The layer as the encoder, and the decoder back to the level below.
+    encoder, decoder : list of numpy.ndarray
+        Weights, shape [n_below, units] and back, and bias of each half.
     codes : numpy.ndarray, shape [n, units], float32
-        What the layer makes of all training rows: the next level's input.
+        What the encoder makes of all training rows: the next level's input.
     history : training.History
         Mini-batch losses, and the measure "squared error": per row, summed over the row, averaged
         over all training rows.
     """
 
-    autoencoder: models.Autoencoder
+    encoder: list[np.ndarray]
+    decoder: list[np.ndarray]
     codes: np.ndarray
     history: training.History
 
@@ -43,18 +45,32 @@ def summed_squared_error(model: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(squared_error(model, rows))
 
 
+def encode(encoder: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Return the codes, shape [n, units], that an encoder's weights and bias give rows."""
+    weights, bias = encoder
+    return np.maximum(rows @ weights + bias, 0)
+
+
+def decode(decoder: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """Return the rows, shape [n, n_below], that a decoder's weights and bias make of codes."""
+    weights, bias = decoder
+    return codes @ weights + bias
+
+
 def pretrain(
     images: np.ndarray,
     units: Sequence[int],
     *,
+    seeds: Sequence[int],
+    optimizer: Callable[[], keras.Optimizer],
     steps: int,
     batch_size: int,
-    learning_rate: float,
     stddev: float,
-    seed: int,
     every: int = 100,
-) -> list[Level]:
-    """Train a stack of layers one after the other, from the input upwards.
+) -> list[list[Level]]:
+    """Train stacks of layers, one layer after the other, from the input upwards.
+
+    All stacks climb together, so that each layer is compiled once for all of them.
 
     Parameters
     ----------
@@ -62,42 +78,53 @@ def pretrain(
         The training images, without labels.
     units : sequence of int
         Units of each layer, from the input upwards.
+    seeds : sequence of int
+        One stack for each: the seed of its initial weights and of the order of its mini-batches.
+    optimizer : callable
+        Returns a new Keras optimiser.
     steps, batch_size : int
         Updates for each layer, and images in each.
-    learning_rate : float
-        Adam's learning rate.
     stddev : float
         Standard deviation of the initial weights; biases start at 0.
-    seed : int
-        Seed of the initial weights and of the order of the mini-batches.
     every : int
         Steps between measurements.
 
     Returns
     -------
-    list of Level
+    list of list of Level
+        For each seed its levels, from the input upwards.
     """
-    levels: list[Level] = []
-    inputs = images
+    stacks: list[list[Level]] = [[] for _ in seeds]
     for depth, size in enumerate(units):
-        level_seed = seed * len(units) + depth
-        initializer = models.normal(stddev, level_seed)
-        autoencoder = models.basic_autoencoder(inputs.shape[1], size, initializer=initializer)
-        history = training.train(
-            autoencoder,
-            [inputs],
+        below = [stack[-1].codes if stack else images for stack in stacks]
+        # A seed of its own for every layer, whatever the other layers of the stack are.
+        layer_seeds = [int(np.random.SeedSequence([s, depth]).generate_state(1)[0]) for s in seeds]
+
+        build = partial(_layer, below[0].shape[1], size, stddev)
+        starts = [
+            training.Start(build(seed).get_weights(), seed, [rows])
+            for seed, rows in zip(layer_seeds, below, strict=True)
+        ]
+        runs = training.train_many(
+            partial(build, seed=0),
+            starts,
+            [below[0]],
             loss=summed_squared_error,
-            optimizer=keras.optimizers.Adam(learning_rate),
+            optimizer=optimizer,
             steps=steps,
             batch_size=batch_size,
-            seed=level_seed,
             every=every,
-            measures={"squared error": (squared_error, [inputs])},
+            measures={"squared error": (squared_error, None)},
             description=f"layer {depth + 1} of {len(units)}",
         )
-        inputs = blockwise.apply(autoencoder.encoder, inputs)
-        levels.append(Level(autoencoder, inputs, history))
-    return levels
+        for stack, rows, run in zip(stacks, below, runs, strict=True):
+            encoder, decoder = run.weights[:2], run.weights[2:]
+            stack.append(Level(encoder, decoder, encode(encoder, rows), run.history))
+    return stacks
+
+
+def _layer(n_inputs: int, size: int, stddev: float, seed: int) -> models.Autoencoder:
+    return models.basic_autoencoder(n_inputs, size, initializer=models.normal(stddev, seed))
 
 
 def stacked_weights(levels: Sequence[Level], head: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -115,5 +142,4 @@ def stacked_weights(levels: Sequence[Level], head: Sequence[np.ndarray]) -> list
     list of numpy.ndarray
         In the order of `models.classifier`'s weights.
     """
-    encoders = [array for level in levels for array in level.autoencoder.encoder.get_weights()]
-    return [*encoders, *head]
+    return [*(array for level in levels for array in level.encoder), *head]

@@ -19,8 +19,11 @@ from helpers.backend import keras, tf
 Loss = Callable[..., tf.Tensor]
 """``loss(model, *batch) -> scalar``: the number to make smaller, for one mini-batch."""
 
-Measures = Mapping[str, tuple[blockwise.RowFunction, Sequence[np.ndarray]]]
-"""Name -> (``function(model, *rows)``, arrays): one float per row, averaged over all rows."""
+Measures = Mapping[str, tuple[blockwise.RowFunction, Sequence[np.ndarray] | None]]
+"""Name -> (``function(model, *rows)``, arrays): one float per row, averaged over all rows.
+
+None in place of the arrays stands for the whole training data of the run.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,14 @@ class Start:
         Initial weights, in the order of ``model.get_weights()``.
     seed : int
         Seed of the order of the mini-batches.
+    data : sequence of arrays, optional
+        What this run is trained on, where it is not what all runs are trained on.  The shapes
+        and dtypes must be the same for all runs.
     """
 
     weights: list[np.ndarray]
     seed: int
+    data: Sequence[np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,8 @@ def train(
     every : int
         Steps between measurements, and the length of one compiled block.
     measures : mapping, optional
-        Name -> (function, arrays); ``function(model, *rows)`` gives one float per row.
+        Name -> (function, arrays); ``function(model, *rows)`` gives one float per row, and None
+        in place of the arrays stands for ``data``.
     jit_compile : bool
         Compile with XLA.  On a CPU this is faster for dense layers and slower for convolutions.
     description : str
@@ -165,7 +173,7 @@ def train(
         model, optimizer, tensors, loss, batch_size, every, measures or {}, jit_compile
     )
     with progress.bar(steps, description) as bar:
-        return session.run(steps, seed, bar.update)
+        return session.run(tensors, steps, seed, bar.update)
 
 
 def train_many(
@@ -233,7 +241,8 @@ def train_many(
         session = waiting.get()
         try:
             session.reset(start.weights)
-            history = session.run(steps, start.seed, bar.update)
+            own = tensors if start.data is None else blockwise.to_tensors(start.data)
+            history = session.run(own, steps, start.seed, bar.update)
             return Run(session.model.get_weights(), history)
         finally:
             waiting.put(session)
@@ -270,17 +279,15 @@ class _Session:
     ) -> None:
         self.model = model
         self._optimizer = optimizer
-        self._data = data
         self._batch_size = batch_size
         self._every = every
         self._block = _compile_block(model, optimizer, data, loss, (every, batch_size), jit_compile)
         self._fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
-        self._measures = {
-            name: blockwise.compile_mean(
-                function, model, blockwise.to_tensors(arrays), jit_compile=jit_compile
-            )
-            for name, (function, arrays) in measures.items()
-        }
+        self._measures = {}
+        for name, (function, arrays) in measures.items():
+            tensors = None if arrays is None else blockwise.to_tensors(arrays)
+            mean = blockwise.compile_mean(function, model, tensors or data, jit_compile=jit_compile)
+            self._measures[name] = mean, tensors
 
     def reset(self, weights: list[np.ndarray]) -> None:
         """Go back to these weights and to an optimiser that has seen nothing."""
@@ -288,17 +295,19 @@ class _Session:
         for variable, value in zip(self._optimizer.variables, self._fresh_optimizer, strict=True):
             variable.assign(value)
 
-    def run(self, steps: int, seed: int, advance: Callable[[int], object]) -> History:
+    def run(
+        self, data: list[tf.Tensor], steps: int, seed: int, advance: Callable[[int], object]
+    ) -> History:
         """Make ``steps`` steps, measuring before the first and after every ``every``."""
         every = self._every
-        losses, measured = [], [self._measure()]
+        losses, measured = [], [self._measure(data)]
         blocks = batch_rows(
-            len(self._data[0]), batch_size=self._batch_size, steps=steps, seed=seed, block=every
+            len(data[0]), batch_size=self._batch_size, steps=steps, seed=seed, block=every
         )
         for done, rows in zip(range(0, steps, every), blocks, strict=True):
-            losses.append(self._block(rows))
+            losses.append(self._block(data, rows))
             _check_finite(losses[-1], done)
-            measured.append(self._measure())
+            measured.append(self._measure(data))
             advance(len(rows))
         return History(
             losses=np.concatenate(losses),
@@ -306,8 +315,8 @@ class _Session:
             measures={name: np.array([m[name] for m in measured]) for name in self._measures},
         )
 
-    def _measure(self) -> dict[str, float]:
-        return {name: float(mean()) for name, mean in self._measures.items()}
+    def _measure(self, data: list[tf.Tensor]) -> dict[str, float]:
+        return {name: float(mean(own or data)) for name, (mean, own) in self._measures.items()}
 
 
 def _compile_block(
@@ -317,7 +326,7 @@ def _compile_block(
     loss: Loss,
     shape: tuple[int, int],
     jit_compile: bool,
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Callable[[list[tf.Tensor], np.ndarray], np.ndarray]:
     """Compile a training step for each of up to ``shape[0]`` mini-batches into one call."""
     variables = model.trainable_variables
     optimizer.build(variables)
@@ -347,7 +356,7 @@ def _compile_block(
         data, tf.TensorSpec(shape, tf.int32), tf.TensorSpec([], tf.int32)
     )
 
-    def run(rows: np.ndarray) -> np.ndarray:
+    def run(data: list[tf.Tensor], rows: np.ndarray) -> np.ndarray:
         # A shorter last block is padded: a new shape would have to be compiled anew.
         padded = np.pad(rows, [(0, shape[0] - len(rows)), (0, 0)])
         losses = concrete(data, tf.constant(padded), tf.constant(len(rows)))

@@ -1,0 +1,242 @@
+"""Checks of the exercises: right, nearly right and why, or not attempted yet.
+
+Every check takes a learner's answer and prints one line.  A wrong answer is no error: the
+notebook stays runnable from top to bottom.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+RIGHT = "Right."
+NOT_ATTEMPTED = "Not attempted yet: put your answer in place of the dots."
+
+
+def _judge(judgement: Callable[[], str]) -> None:
+    """Print a judgement, or the error that the answer itself raised."""
+    try:
+        print(judgement())
+    except Exception as error:  # whatever a learner's code may raise
+        print(f"Not yet: your answer raised {type(error).__name__}: {error}")
+
+
+def _compare(
+    answer: object, expected: object, near: dict[str, object], *, rtol: float = 1e-5
+) -> str:
+    """Compare an answer with the expected one and with what well-known slips give."""
+    if answer is ...:
+        return NOT_ATTEMPTED
+    answer = np.asarray(answer)
+    if answer.shape != np.shape(expected):
+        return f"Not yet: expected shape {np.shape(expected)}, received {answer.shape}."
+    if np.allclose(answer, expected, rtol=rtol, atol=1e-8):
+        return RIGHT
+    for hint, slip in near.items():
+        if np.shape(slip) == answer.shape and np.allclose(answer, slip, rtol=rtol, atol=1e-8):
+            return f"Nearly: {hint}."
+    return "Not yet: the numbers differ from the expected ones."
+
+
+def check_unscale(unscale: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Check lesson 1, exercise 1: floats from 0 to 1 back to a 28 × 28 image of uint8."""
+
+    def judgement() -> str:
+        image = np.resize(np.arange(256, dtype=np.uint8), (28, 28))
+        row = image.reshape(-1).astype(np.float32) / 255
+        # Off by less than rounding allows, as after a reconstruction or in lower precision.
+        row = np.clip(row + np.float32(1e-4) * (-1) ** np.arange(784), 0, 1).astype(np.float32)
+        answer = unscale(row.copy())
+        cut = (row * 255).astype(np.uint8).reshape(28, 28)
+        verdict = _compare(answer, image, {"round before you convert, cutting off loses one": cut})
+        if verdict == RIGHT and answer.dtype != np.uint8:
+            return f"Nearly: expected dtype uint8, received {answer.dtype}."
+        return verdict
+
+    _judge(judgement)
+
+
+def check_noise_directions(share: float) -> None:
+    """Check lesson 1, exercise 2: the share of directions that hold 90 % of pure noise."""
+
+    def judgement() -> str:
+        if share is ...:
+            return NOT_ATTEMPTED
+        if np.isclose(share, 0.9, atol=0.005):
+            return "Right. In noise every direction holds the same share."
+        if np.isclose(share, 0.9 * 784, atol=1):
+            return "Nearly: give the share of the directions, from 0 to 1, not their number."
+        return "Not yet: what is the share of one direction, if all have the same variance?"
+
+    _judge(judgement)
+
+
+def check_loss(loss: Callable[..., float]) -> None:
+    """Check lesson 2, exercise 1: summed squared error plus penalty, in NumPy."""
+
+    def judgement() -> str:
+        rng = np.random.default_rng(1)
+        images, reconstructions = rng.random((2, 6, 9))
+        encoder, decoder = rng.normal(size=(9, 4)), rng.normal(size=(4, 9))
+        error = np.square(images - reconstructions).sum()
+        weights = np.square(encoder).sum() + np.square(decoder).sum()
+        answer = loss(images, reconstructions, encoder, decoder, 0.3)
+        near = {
+            "the penalty has half of the squared weights": error + 0.3 * weights,
+            "the squared error is summed over images and pixels, not averaged over pixels": error
+            / 9
+            + 0.15 * weights,
+            "the squared error is summed over images and pixels, not averaged over images": error
+            / 6
+            + 0.15 * weights,
+            "the squared error is summed, not averaged": error / 54 + 0.15 * weights,
+            "the penalty is missing": error,
+        }
+        return _compare(answer, error + 0.15 * weights, near)
+
+    _judge(judgement)
+
+
+def check_mean_image_error(answer: float, images: np.ndarray) -> None:
+    """Check lesson 2, exercise 2: squared error per image of the mean image."""
+
+    def judgement() -> str:
+        variance = images.var(axis=0, dtype=np.float64)
+        near = {
+            "sum over the pixels instead of averaging over them": variance.mean(),
+            "this is the error of an all-black image": np.square(images, dtype=np.float64)
+            .sum(axis=1)
+            .mean(),
+            "average over the images": variance.sum() * len(images),
+        }
+        return _compare(answer, variance.sum(), near, rtol=1e-3)
+
+    _judge(judgement)
+
+
+def check_cross_entropy(cross_entropy: Callable[[np.ndarray, np.ndarray], float]) -> None:
+    """Check lesson 3, exercise 1: binary cross-entropy from logits, without overflow."""
+
+    def judgement() -> str:
+        rng = np.random.default_rng(2)
+        labels, logits = rng.random((5, 7)), rng.normal(size=(5, 7), scale=3)
+        expected = _cross_entropy(labels, logits)
+        near = {
+            "average over everything instead of summing": expected * labels.size,
+            "the sign is wrong: a cross-entropy is positive": -expected,
+        }
+        with np.errstate(all="ignore"):
+            verdict = _compare(cross_entropy(labels, logits), expected, near)
+            extreme = np.array([[1000.0, -1000.0]])
+            if verdict == RIGHT and not np.isclose(
+                cross_entropy(np.array([[1.0, 0.5]]), extreme), 250
+            ):
+                return "Nearly: right for small logits, but not for logits of ±1000."
+        return verdict
+
+    _judge(judgement)
+
+
+def _cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
+    return float(np.mean(np.logaddexp(0, logits) - labels * logits))
+
+
+def check_quantise(quantise: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Check lesson 3, exercise 2: each column rounded to 256 even levels."""
+
+    def judgement() -> str:
+        codes = np.random.default_rng(3).normal(size=(200, 4)) * [1, 10, 0.1, 3]
+        low, high = codes.min(axis=0), codes.max(axis=0)
+        levels = np.round((codes - low) / (high - low) * 255)
+        everything = np.round((codes - low.min()) / (high.max() - low.min()) * 255)
+        near = {
+            "these are the levels: turn them back into values": levels,
+            "each column has a smallest and a largest value of its own": low.min()
+            + everything / 255 * (high.max() - low.min()),
+            "256 levels have 255 steps between them": low
+            + np.round((codes - low) / (high - low) * 256) / 256 * (high - low),
+        }
+        return _compare(quantise(codes.copy()), low + levels / 255 * (high - low), near)
+
+    _judge(judgement)
+
+
+def check_weights_per_step(answer: list[int], n_inputs: int, units: list[int]) -> None:
+    """Check lesson 4, exercise 1: weights and biases trained at each level."""
+
+    def judgement() -> str:
+        pairs = list(zip([n_inputs, *units], units, strict=False))
+        near = {
+            "the decoder is trained as well": [a * b + b for a, b in pairs],
+            "biases are trained as well": [2 * a * b for a, b in pairs],
+        }
+        return _compare(answer, [2 * a * b + a + b for a, b in pairs], near)
+
+    _judge(judgement)
+
+
+def check_decode_down(decode_down: Callable[[np.ndarray, list], np.ndarray]) -> None:
+    """Check lesson 4, exercise 2: top codes back to pixels through the stacked decoders."""
+
+    def judgement() -> str:
+        rng = np.random.default_rng(4)
+        matrices = [rng.normal(size=(4, 4)) for _ in range(3)]
+        decoders = [lambda codes, m=matrix: codes @ m for matrix in matrices]
+        codes = rng.normal(size=(5, 4))
+        down = codes @ matrices[2] @ matrices[1] @ matrices[0]
+        up = codes @ matrices[0] @ matrices[1] @ matrices[2]
+        near = {"the topmost decoder comes first": up, "every decoder has its turn": codes}
+        return _compare(decode_down(codes, decoders), down, near)
+
+    _judge(judgement)
+
+
+def check_steps_to(steps_to: Callable[[np.ndarray, np.ndarray, float], int | None]) -> None:
+    """Check lesson 5, exercise 1: the first measured step at which a curve reaches a level."""
+
+    def judgement() -> str:
+        steps = np.array([0, 100, 200, 300, 400])
+        curve = np.array([0.1, 0.5, 0.92, 0.88, 0.95])
+        answer = steps_to(steps, curve, 0.9)
+        if answer is ...:
+            return NOT_ATTEMPTED
+        if answer == 2:
+            return "Nearly: give the step, not the position in the array."
+        if answer == 400:
+            return "Nearly: the first time counts, even if the curve falls again."
+        if answer != 200:
+            return f"Not yet: expected 200, received {answer}."
+        if steps_to(steps, np.array([0.1, 0.2, 0.3, 0.4, 0.9]), 0.9) != 400:
+            return "Nearly: reaching a level exactly counts."
+        never = steps_to(steps, curve, 0.99)
+        if never is not None:
+            return f"Nearly: a level that is never reached gives None, received {never}."
+        return RIGHT
+
+    _judge(judgement)
+
+
+def check_shuffle(shuffle: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> None:
+    """Check lesson 5, exercise 2: the entries of a matrix, randomly permuted."""
+
+    def judgement() -> str:
+        matrix = np.arange(2000.0).reshape(40, 50)
+        kept = matrix.copy()
+        answer = shuffle(matrix, np.random.default_rng(5))
+        if answer is ...:
+            return NOT_ATTEMPTED
+        answer = np.asarray(answer)
+        if not np.array_equal(matrix, kept):
+            return "Nearly: the matrix that was handed in must stay as it is."
+        if answer.shape != matrix.shape:
+            return f"Not yet: expected shape {matrix.shape}, received {answer.shape}."
+        if not np.array_equal(np.sort(answer, axis=None), np.sort(matrix, axis=None)):
+            return "Not yet: every entry must be there exactly once."
+        rows = np.sort(answer, axis=1)
+        if np.array_equal(rows[np.argsort(rows[:, 0])], matrix):
+            return "Nearly: whole rows, or entries within rows, stayed together."
+        columns = np.sort(answer, axis=0)
+        if np.array_equal(columns[:, np.argsort(columns[0])], matrix):
+            return "Nearly: whole columns, or entries within columns, stayed together."
+        return RIGHT
+
+    _judge(judgement)
