@@ -7,6 +7,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 
+def total_variance(rows: np.ndarray) -> float:
+    """Return the mean squared distance of rows from their mean.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray, shape [n, k]
+
+    Returns
+    -------
+    float
+        The sum of the columns' variances, accumulated in float64 without a copy of the rows.
+    """
+    mean = rows.mean(axis=0, dtype=np.float64)
+    squares = np.einsum("ij,ij->", rows, rows, dtype=np.float64) / len(rows)
+    return float(squares - mean @ mean)
+
+
 def fit_pca(images: np.ndarray) -> PCA:
     """Fit all principal components of images.
 
@@ -112,10 +129,12 @@ def effective_rank(codes: np.ndarray) -> float:
         From 1 to code_size; 0 if all codes are equal.
     """
     centred = codes - codes.mean(axis=0, dtype=np.float64)
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(centred.T @ centred), 0, None))
-    if not values.any():
+    squares = np.linalg.eigvalsh(centred.T @ centred)
+    # Rounding leaves equal codes a spread of their last digits.
+    values = np.sqrt(squares[squares > 1e-12 * np.square(codes, dtype=np.float64).sum()])
+    if not len(values):
         return 0.0
-    shares = values[values > 0] / values.sum()
+    shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 

@@ -11,9 +11,9 @@ def build_dir() -> Path:
     """Return the folder for everything the course produces.
 
     It is ``build/`` in the course's folder, or what the environment variable
-    ``COURSE_BUILD_DIR`` names.
+    ``COURSE_BUILD_DIR`` names; a relative path there counts from the course's folder.
     """
-    return Path(os.environ.get("COURSE_BUILD_DIR") or ROOT / "build")
+    return ROOT / (os.environ.get("COURSE_BUILD_DIR") or "build")
 
 
 def write(path: Path, content: str | bytes) -> None:

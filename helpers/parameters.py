@@ -73,14 +73,16 @@ def flag(name: str, value: object) -> None:
         _refuse(name, value, "True or False (with papermill: -y 'NAME: false')")
 
 
-def sizes(name: str, value: object, *, minimum: int = 1) -> None:
+def sizes(name: str, value: object, *, minimum: int = 1, count: int | None = None) -> None:
     """Check a list of layer sizes.
 
     Raises
     ------
     ValueError
-        If ``value`` is not a non-empty list of whole numbers of at least ``minimum``.
+        If ``value`` is not a non-empty list of whole numbers of at least ``minimum``, or not of
+        ``count`` numbers where that is given.
     """
-    listed = isinstance(value, list | tuple) and len(value) > 0
+    listed = isinstance(value, list | tuple) and (len(value) == count or (not count and value))
     if not listed or any(type(size) is not int or size < minimum for size in value):
-        _refuse(name, value, f"a list of whole numbers, each at least {minimum}")
+        length = "a list of" if count is None else f"a list of {count}"
+        _refuse(name, value, f"{length} whole numbers, each at least {minimum}")

@@ -111,7 +111,7 @@ def named_grid(images: np.ndarray, names: Sequence[str], columns: int = 5) -> Fi
     figure, axes = plt.subplots(rows, columns, figsize=(1.5 * columns, 1.75 * rows), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
-    for ax, image, name in zip(axes.flat, images, names, strict=False):
+    for ax, (image, name) in zip(axes.flat, zip(images, names, strict=True), strict=False):
         picture(image, ax=ax)
         ax.text(0.5, -0.04, name, transform=ax.transAxes, ha="center", va="top")
     return figure
@@ -127,7 +127,10 @@ def above_below(rows: Mapping[str, np.ndarray], *, limits: tuple[float, float] =
     limits : pair of float
         The values drawn as black and white.
     """
-    count = len(next(iter(rows.values())))
+    lengths = {name: len(images) for name, images in rows.items()}
+    count = max(lengths.values())
+    if set(lengths.values()) != {count}:
+        raise ValueError(f"expected rows of equal length, received {lengths}")
     figure, axes = plt.subplots(
         len(rows), 1, figsize=(8.5, len(rows) * 8 / count + 0.15), squeeze=False
     )

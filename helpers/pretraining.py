@@ -93,12 +93,18 @@ def pretrain(
     -------
     list of list of Level
         For each seed its levels, from the input upwards.
+
+    Raises
+    ------
+    ValueError
+        If there are no seeds, or as `training.train_many` does.
     """
+    if not len(seeds):
+        raise ValueError("seeds: expected at least one, received none")
     stacks: list[list[Level]] = [[] for _ in seeds]
     for depth, size in enumerate(units):
         below = [stack[-1].codes if stack else images for stack in stacks]
-        # A seed of its own for every layer, whatever the other layers of the stack are.
-        layer_seeds = [int(np.random.SeedSequence([s, depth]).generate_state(1)[0]) for s in seeds]
+        layer_seeds = [1000 * seed + depth for seed in seeds]
 
         build = partial(_layer, below[0].shape[1], size, stddev)
         starts = [

@@ -91,7 +91,7 @@ def save(
         "seconds": round(time.monotonic() - _STARTED, 1),
     }
     path = files.build_dir() / "results" / f"{lesson}.json"
-    files.write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    files.write(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
 
 
@@ -101,6 +101,6 @@ def _plain(name: str, value: object) -> float | list:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(name, item) for item in value]
-    if not math.isfinite(value):
+    if not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"number {name}: expected a finite number, received {value}")
     return value

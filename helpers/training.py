@@ -237,12 +237,16 @@ def train_many(
             )
         )
 
+    def own(start: Start) -> list[tf.Tensor]:
+        if start.data is None or all(a is b for a, b in zip(start.data, data, strict=False)):
+            return tensors
+        return blockwise.to_tensors(start.data)
+
     def run(start: Start) -> Run:
         session = waiting.get()
         try:
             session.reset(start.weights)
-            own = tensors if start.data is None else blockwise.to_tensors(start.data)
-            history = session.run(own, steps, start.seed, bar.update)
+            history = session.run(own(start), steps, start.seed, bar.update)
             return Run(session.model.get_weights(), history)
         finally:
             waiting.put(session)
@@ -263,6 +267,15 @@ def _check(**counts: int) -> None:
             raise ValueError(f"{name}: expected a whole number of at least 1, received {value!r}")
 
 
+def _check_form(data: list[tf.Tensor], expected: list[tf.Tensor]) -> None:
+    """Refuse data that the compiled program was not made for."""
+    forms = [
+        [(tensor.dtype.name, *tensor.shape) for tensor in tensors] for tensors in (expected, data)
+    ]
+    if forms[0] != forms[1]:
+        raise ValueError(f"data of a run: expected {forms[0]}, received {forms[1]}")
+
+
 class _Session:
     """A model, its optimiser and what was compiled for them, ready for one run after another."""
 
@@ -278,27 +291,32 @@ class _Session:
         jit_compile: bool,
     ) -> None:
         self.model = model
-        self._optimizer = optimizer
         self._batch_size = batch_size
         self._every = every
         self._block = _compile_block(model, optimizer, data, loss, (every, batch_size), jit_compile)
-        self._fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
+        self._data = data
+        # What is no weight of the model but changes while it trains: the optimiser's moments, and
+        # the random numbers of dropout layers.
+        weights = {id(variable) for variable in model.weights}
+        others = [variable for variable in model.variables if id(variable) not in weights]
+        self._fresh = [(variable, variable.numpy()) for variable in [*optimizer.variables, *others]]
         self._measures = {}
         for name, (function, arrays) in measures.items():
             tensors = None if arrays is None else blockwise.to_tensors(arrays)
-            mean = blockwise.compile_mean(function, model, tensors or data, jit_compile=jit_compile)
+            mean = blockwise.compile_mean(function, model, tensors or data)
             self._measures[name] = mean, tensors
 
     def reset(self, weights: list[np.ndarray]) -> None:
         """Go back to these weights and to an optimiser that has seen nothing."""
         self.model.set_weights(weights)
-        for variable, value in zip(self._optimizer.variables, self._fresh_optimizer, strict=True):
+        for variable, value in self._fresh:
             variable.assign(value)
 
     def run(
         self, data: list[tf.Tensor], steps: int, seed: int, advance: Callable[[int], object]
     ) -> History:
         """Make ``steps`` steps, measuring before the first and after every ``every``."""
+        _check_form(data, self._data)
         every = self._every
         losses, measured = [], [self._measure(data)]
         blocks = batch_rows(

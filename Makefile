@@ -1,0 +1,60 @@
+# Every target sets up .venv by itself, once. On Windows see README.md, "Windows and conda".
+.DEFAULT_GOAL := help
+.PHONY: help course quick test lab lint refresh bench lock clean
+
+# A Python that TensorFlow has wheels for; `make PYTHON=/path/to/python` names another one.
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& command -v "$$p" && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+help:  ## show this text
+	@echo "make course    run all lessons at full size, then open build/index.html"
+	@echo "make quick     the same with small parameters, in a minute, into build/quick/"
+	@echo "make test      unit tests, then every notebook executed and compared with its stored outputs"
+	@echo "make lab       open the lessons in JupyterLab"
+	@echo "make lint      style and spelling of modules, tests and notebooks"
+	@echo "make refresh   execute the committed notebooks again (needs the complete data)"
+	@echo "make lock      compile requirements.lock anew"
+	@echo "make clean     remove build/ (not the data, not .venv)"
+
+# The lock has a hash for every file: what is installed is what was tested.
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "This course needs Python 3.11, 3.12 or 3.13 (TensorFlow has no\
+	 package for others) and found none. Install one, or name it: make PYTHON=/path/to/python3.12";\
+	 exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+course: $(READY)
+	$(BIN)/course run
+
+quick: $(READY)
+	$(BIN)/course run --quick
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lab: $(READY)
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/course refresh --check
+
+refresh: $(READY)
+	$(BIN)/course refresh
+
+lock:
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --quiet --output-file requirements.lock
+
+clean:
+	rm -rf build

@@ -1,0 +1,302 @@
+"""The command `course`: list, run, report on and refresh the lessons.
+
+Papermill, nbconvert and the kernel's machinery are imported where they are used: together they
+take seconds, and ``course --help`` and ``course list`` need none of them.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import yaml
+
+from helpers import files, lessons, stamps
+from helpers.lessons import Lesson
+
+_timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1800,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop a notebook that takes longer.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--notebooks",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=files.ROOT / "notebooks",
+    help="Folder of the lessons, if it is not the course's own.",
+)
+@click.pass_context
+def cli(context: click.Context, notebooks: Path) -> None:
+    """List, run, report on and refresh the lessons of the course.
+
+    A LESSON is named by its number (3), its name (03_deep_autoencoder), or the beginning of
+    its name (03_d, deep). Everything produced goes to build/, or to the folder that
+    COURSE_BUILD_DIR names.
+    """
+    context.obj = notebooks
+
+
+@cli.command(name="list")
+@click.argument("wanted", metavar="[LESSON]...", nargs=-1)
+@click.option("-l", "--long", is_flag=True, help="Show the parameters, too.")
+@click.pass_obj
+def list_lessons(folder: Path, wanted: Sequence[str], long: bool) -> None:
+    """Show the lessons, their parameters (-l), and which are done."""
+    build = files.build_dir()
+    chosen = _choose(folder, wanted)
+    width = max((len(lesson.name) for lesson in chosen), default=0)
+    for lesson in chosen:
+        click.echo(f"{lesson.name:<{width}}  {_state(lesson, build):<24}  {lesson.title}")
+        if long:
+            for parameter in lesson.parameters.values():
+                line = f"{parameter.name}: {parameter.kind} = {parameter.default!r}"
+                click.echo(f"    {line:<36}  {parameter.meaning}")
+
+
+def _state(lesson: Lesson, build: Path) -> str:
+    """Describe the last full-size run of a lesson, in a few words."""
+    stamp = stamps.load(lesson.name, build)
+    if stamp is None:
+        return "not run"
+    if stamp.failure:
+        return "failed"
+    changed = stamps.changed(stamp, lesson, {}, build)
+    return f"changed: {', '.join(changed)}" if changed else "done"
+
+
+@cli.command(short_help="Run lessons and write the report.")
+@click.argument("wanted", metavar="[LESSON]...", nargs=-1)
+@click.option("--quick", is_flag=True, help="Small parameters from quick.yaml, into build/quick/.")
+@click.option(
+    "-p",
+    "--parameter",
+    "texts",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a parameter of the lessons named; may be given several times.",
+)
+@click.option("--force", is_flag=True, help="Run also what is up to date.")
+@_timeout_option
+@click.pass_obj
+def run(
+    folder: Path,
+    wanted: Sequence[str],
+    quick: bool,
+    texts: Sequence[tuple[str, str]],
+    force: bool,
+    timeout: float,
+) -> None:
+    """Run lessons one after another, each in a fresh kernel, and write the report.
+
+    Without a LESSON all of them are run. A finished lesson is not run again unless its
+    notebook, the helpers, its parameters, the data or the installed packages have changed.
+
+    \b
+    Examples:
+      course run
+      course run 3 -p steps 2000 -p sizes 784,200,50
+      course run --quick --force
+
+    Exit code: 0 if all is well, 1 if a lesson failed (the next ones are not run), 2 if the
+    command is wrong (nothing is run), 130 or 143 if stopped.
+    """  # noqa: D301 (click wants the character \b)
+    chosen = _choose(folder, wanted)
+    with _usage_errors():
+        given = _given(folder, chosen, texts, quick=quick)
+    build = _build(quick)
+    width = max((len(lesson.name) for lesson in chosen), default=0)
+    failure = ""
+    for lesson in chosen:
+        values = given[lesson.name]
+        stamp = None if force else _up_to_date(lesson, values, build)
+        state = "up to date"
+        if stamp is None:
+            stamp = _run_one(lesson, values, build, timeout)
+            state = "failed" if stamp.failure else "done"
+        click.echo(
+            f"{lesson.name:<{width}}  {state:<10}  {stamp.seconds:7.1f} s"
+            f"  {stamp.peak_mib:6.0f} MiB"
+        )
+        failure = stamp.failure
+        if failure:
+            kept = build / "notebooks" / f"{lesson.name}.failed.ipynb"
+            _show_failure([failure], kept)
+            break
+    click.echo(f"report: {_short(_write_report(folder, build, quick=quick))}")
+    if failure:
+        sys.exit(1)
+
+
+@cli.command(short_help="Write the report again.")
+@click.option("--quick", is_flag=True, help="Report on build/quick/.")
+@click.pass_obj
+def report(folder: Path, quick: bool) -> None:
+    """Render all executed lessons again, and the page of results over them."""
+    path = _write_report(folder, _build(quick), quick=quick, again=True)
+    click.echo(f"report: {_short(path)}")
+
+
+@cli.command(short_help="Execute the notebooks of the repository in place.")
+@click.argument("wanted", metavar="[LESSON]...", nargs=-1)
+@click.option("--check", is_flag=True, help="Only tell which notebooks are not in normal form.")
+@_timeout_option
+@click.pass_obj
+def refresh(folder: Path, wanted: Sequence[str], check: bool, timeout: float) -> None:
+    """Execute the notebooks of the repository in place, on the complete data.
+
+    Each lesson, and the notebook in solutions/ with the same number, is executed with its own
+    parameters and written back in normal form (see helpers/normal_form.py) if there was no
+    error, no output on stderr and no absolute path in an output. Otherwise the notebook stays as
+    it was, the executed one is kept in build/refresh/, and the command ends with exit code 1.
+    Nothing else in build/ changes: results come from `course run`.
+    """
+    chosen = _choose(folder, wanted)
+    solutions = sorted((folder / "solutions").glob("*.ipynb"))
+    numbers = {lesson.name.partition("_")[0] for lesson in chosen}
+    paths = [lesson.path for lesson in chosen] + [
+        path for path in solutions if not wanted or path.stem.partition("_")[0] in numbers
+    ]
+    shown = {path: path.relative_to(folder).as_posix() for path in paths}
+    width = max(map(len, shown.values()), default=0)
+    bad = 0
+    for path in paths:
+        kept = files.build_dir() / "refresh" / shown[path]
+        found = _check(path) if check else _refresh_one(path, kept, timeout)
+        bad += bool(found)
+        good, refused = (
+            ("in normal form", "not in normal form") if check else ("refreshed", "refused")
+        )
+        click.echo(f"{shown[path]:<{width}}  {refused if found else good}")
+        if found:
+            _show_failure(found, kept)
+            if not check:
+                break
+    if bad:
+        sys.exit(1)
+
+
+def _choose(folder: Path, wanted: Sequence[str]) -> list[Lesson]:
+    with _usage_errors():
+        return lessons.select(lessons.find(folder), wanted)
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn a refused value into a message and exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _given(
+    folder: Path, chosen: Sequence[Lesson], texts: Sequence[tuple[str, str]], *, quick: bool
+) -> dict[str, dict[str, object]]:
+    """Return the parameters for each lesson: those of quick.yaml, then those of ``-p``."""
+    sections = _quick_sections(folder) if quick else {}
+    given = {}
+    for lesson in chosen:
+        values = {}
+        for name, value in sections.get(lesson.name, {}).items():
+            try:
+                values[name] = lessons.checked(lessons.known(lesson, name), value)
+            except ValueError as error:
+                raise ValueError(f"quick.yaml: {error}") from error
+        for name, text in texts:
+            values[name] = lessons.from_text(lessons.known(lesson, name), text)
+        given[lesson.name] = values
+    return given
+
+
+def _quick_sections(folder: Path) -> dict[str, dict[str, object]]:
+    """Read quick.yaml: a section for each lesson, name and value of a parameter a line."""
+    try:
+        sections = yaml.safe_load((folder / "quick.yaml").read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"quick.yaml: expected small parameters for each lesson ({error})"
+        ) from error
+    valid = [lesson.name for lesson in lessons.find(folder)]
+    for name, section in sections.items():
+        if name not in valid or not isinstance(section, dict | None):
+            raise ValueError(
+                f"quick.yaml: expected sections named after lessons ({', '.join(valid)}) with a "
+                f"parameter a line, received {name}: {section!r}"
+            )
+    return {name: section or {} for name, section in sections.items()}
+
+
+def _build(quick: bool) -> Path:
+    return files.build_dir() / "quick" if quick else files.build_dir()
+
+
+def _up_to_date(lesson: Lesson, given: dict[str, object], build: Path) -> stamps.Stamp | None:
+    stamp = stamps.load(lesson.name, build)
+    done = stamp is not None and not stamp.failure
+    return stamp if done and not stamps.changed(stamp, lesson, given, build) else None
+
+
+def _run_one(lesson: Lesson, given: dict[str, object], build: Path, timeout: float) -> stamps.Stamp:
+    from helpers import runner
+
+    try:
+        return runner.run_lesson(lesson, given, build, timeout=timeout)
+    except SystemExit:
+        click.echo(f"{lesson.name}  stopped; finished lessons are kept", err=True)
+        raise
+
+
+def _write_report(folder: Path, build: Path, *, quick: bool, again: bool = False) -> Path:
+    from helpers import report as pages
+
+    return pages.write(lessons.find(folder), build, quick=quick, again=again)
+
+
+def _refresh_one(path: Path, kept: Path, timeout: float) -> list[str]:
+    from helpers import runner
+
+    return runner.refresh(path, kept, timeout=timeout)
+
+
+def _check(path: Path) -> list[str]:
+    from helpers import normal_form
+
+    return normal_form.deviations(path)
+
+
+def _show_failure(messages: Sequence[str], kept: Path) -> None:
+    for message in messages:
+        click.echo("    " + message.replace("\n", "\n    "), err=True)
+    if kept.is_file():
+        click.echo(f"    kept for reading: {_short(kept)}", err=True)
+
+
+def _short(path: Path) -> str:
+    """Return a path relative to the working directory where it lies below."""
+    here, path = Path.cwd(), Path(os.path.abspath(path))
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Run the command line; it ends with 130 after Ctrl-C and with 143 after SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Means and outputs over many rows against NumPy, whatever the number of rows."""
+
+import numpy as np
+import pytest
+
+from helpers import blockwise
+from helpers.backend import keras, tf
+
+# Less than a block, exactly one, exactly two, and two with a remainder.
+ROW_COUNTS = [1, 7, 1000, 2000, 2357]
+
+
+@pytest.fixture
+def layer() -> keras.layers.Dense:
+    layer = keras.layers.Dense(2, activation="relu")
+    layer.build([None, 3])
+    rng = np.random.default_rng(0)
+    layer.set_weights([rng.normal(size=[3, 2]), rng.normal(size=[2])])
+    return layer
+
+
+def rows_of(count: int) -> np.ndarray:
+    return np.random.default_rng(count).normal(size=[count, 3]).astype(np.float32)
+
+
+def numpy_outputs(layer: keras.layers.Dense, rows: np.ndarray) -> np.ndarray:
+    kernel, bias = layer.get_weights()
+    return np.maximum(rows.astype(np.float64) @ kernel + bias, 0)
+
+
+def summed(model: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(model(rows), axis=1)
+
+
+@pytest.mark.parametrize("count", ROW_COUNTS)
+def test_mean_equals_numpy(layer, count):
+    rows = rows_of(count)
+    expected = numpy_outputs(layer, rows).sum(axis=1).mean()
+    result = blockwise.mean(summed, layer, rows)
+    assert isinstance(result, float)
+    assert result == pytest.approx(expected, rel=1e-6)
+
+
+def test_mean_takes_several_arrays_row_by_row(layer):
+    rows, labels = rows_of(1234), np.arange(1234, dtype=np.int32)
+
+    def weighted(model: keras.Layer, inputs: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        return model(inputs)[:, 0] * tf.cast(numbers, tf.float32)
+
+    expected = np.mean(numpy_outputs(layer, rows)[:, 0] * labels)
+    assert blockwise.mean(weighted, layer, rows, labels) == pytest.approx(expected, rel=1e-6)
+
+
+def test_mean_adds_in_double_precision(layer):
+    # In float32 adding 1 to 2^24 changes nothing.
+    values = np.array([2.0**24] + [1.0] * 2999, np.float32)
+    result = blockwise.mean(lambda model, block: block, layer, values)
+    assert result == (2**24 + 2999) / 3000
+
+
+def test_mean_of_true_and_false_is_a_share(layer):
+    values = np.arange(1500) % 4 == 0
+    share = blockwise.mean(lambda model, block: tf.cast(block, tf.float32), layer, values)
+    assert share == 0.25
+
+
+def test_a_compiled_mean_reads_the_weights_anew(layer):
+    rows = rows_of(1100)
+    tensors = blockwise.to_tensors([rows])
+    mean = blockwise.compile_mean(summed, layer, tensors)
+    before = mean(tensors)
+    assert before.dtype == tf.float64
+    assert float(before) == pytest.approx(numpy_outputs(layer, rows).sum(axis=1).mean(), rel=1e-6)
+    layer.set_weights([2 * array for array in layer.get_weights()])
+    assert float(mean(tensors)) == pytest.approx(2 * float(before), rel=1e-6)
+
+
+def test_a_compiled_mean_takes_other_arrays_of_the_same_shape(layer):
+    rows, others = rows_of(1100), -rows_of(1100)
+    mean = blockwise.compile_mean(summed, layer, blockwise.to_tensors([rows]))
+    expected = numpy_outputs(layer, others).sum(axis=1).mean()
+    assert float(mean(blockwise.to_tensors([others]))) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda model, rows: model(rows), lambda model, rows: tf.reduce_mean(model(rows))],
+    ids=["a vector a row", "one value in all"],
+)
+def test_anything_but_one_value_a_row_is_refused(layer, function):
+    with pytest.raises(ValueError, match=r"one value per row.*\(7,\)"):
+        blockwise.mean(function, layer, rows_of(7))
+
+
+@pytest.mark.parametrize("count", ROW_COUNTS)
+def test_apply_equals_numpy_in_order(layer, count):
+    rows = rows_of(count)
+    outputs = blockwise.apply(layer, rows)
+    assert isinstance(outputs, np.ndarray)
+    assert outputs.dtype == np.float32
+    assert outputs.shape == (count, 2)
+    np.testing.assert_allclose(outputs, numpy_outputs(layer, rows), rtol=1e-5, atol=1e-6)
+
+
+def test_apply_takes_functions_and_arrays_of_more_dimensions():
+    images = np.random.default_rng(1).normal(size=[1003, 2, 3]).astype(np.float32)
+    outputs = blockwise.apply(lambda block: tf.transpose(block, [0, 2, 1]), images)
+    np.testing.assert_array_equal(outputs, images.swapaxes(1, 2))
+
+
+def test_apply_traces_a_function_once():
+    traced = []
+
+    def double(block: tf.Tensor) -> tf.Tensor:
+        traced.append(1)
+        return 2 * block
+
+    rows = rows_of(2357)
+    np.testing.assert_array_equal(blockwise.apply(double, rows), 2 * rows)
+    assert len(traced) == 1
+
+
+def test_apply_leaves_dropout_out():
+    layer = keras.layers.Dropout(0.9)
+    rows = rows_of(1001)
+    np.testing.assert_array_equal(blockwise.apply(layer, rows), rows)
+
+
+def test_floats_become_float32_and_other_types_stay():
+    arrays = [np.zeros([2, 3]), np.zeros(2, np.float32), np.zeros(2, np.int32), np.zeros(2, bool)]
+    tensors = blockwise.to_tensors([*arrays, tf.zeros([2], tf.float64)])
+    assert [t.dtype for t in tensors] == [
+        tf.float32,
+        tf.float32,
+        tf.int32,
+        tf.bool,
+        tf.float32,
+    ]
+    assert [tuple(t.shape) for t in tensors] == [(2, 3), (2,), (2,), (2,), (2,)]
+
+
+def test_tensors_hold_the_values_of_the_arrays():
+    values = np.random.default_rng(2).normal(size=[4, 3])
+    (tensor,) = blockwise.to_tensors([values])
+    np.testing.assert_array_equal(tensor, values.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shown"),
+    [([], r"\[\]"), ([0], r"\[0\]"), ([0, 0], r"\[0, 0\]"), ([3, 2], r"\[3, 2\]")],
+)
+def test_arrays_that_do_not_fit_are_refused_with_their_lengths(lengths, shown):
+    with pytest.raises(ValueError, match=f"same number of rows, received {shown} rows"):
+        blockwise.to_tensors([np.zeros([length, 2]) for length in lengths])

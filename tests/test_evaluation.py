@@ -1,0 +1,183 @@
+"""The yardsticks against NumPy, scikit-learn and cases with a known answer."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from helpers import evaluation, models, pretraining, training
+from helpers.backend import keras
+
+SIZES = [0, 1, 3, 7, 12]
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Return 300 images of 12 pixels with a mean that is not 0 and falling eigenvalues."""
+    rng = np.random.default_rng(0)
+    mixed = rng.normal(size=[300, 12]) * np.geomspace(1, 0.05, 12) @ rng.normal(size=[12, 12])
+    return (0.5 + 0.3 * mixed).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pca(images) -> PCA:
+    return evaluation.fit_pca(images)
+
+
+def mean_squared_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
+    return float(np.mean(np.sum((reconstructions - images) ** 2, axis=1)))
+
+
+@pytest.mark.parametrize("code_size", SIZES)
+def test_pca_error_is_the_sum_of_the_discarded_eigenvalues(images, pca, code_size):
+    covariance = np.cov(images.T.astype(np.float64), bias=True)
+    eigenvalues = np.linalg.eigvalsh(covariance)[::-1]
+    expected = eigenvalues[code_size:].sum()
+    assert evaluation.pca_error(pca, code_size) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("code_size", SIZES)
+def test_pca_error_is_the_error_of_the_reconstructions(images, pca, code_size):
+    actual = mean_squared_error(images, evaluation.pca_reconstruct(pca, images, code_size))
+    assert evaluation.pca_error(pca, code_size) == pytest.approx(actual, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("code_size", [1, 3, 7])
+def test_pca_agrees_with_scikit_learn(images, pca, code_size):
+    theirs = PCA(code_size, svd_solver="full").fit(images)
+    reconstructions = theirs.inverse_transform(theirs.transform(images))
+    np.testing.assert_allclose(
+        evaluation.pca_reconstruct(pca, images, code_size), reconstructions, atol=1e-4
+    )
+    error = mean_squared_error(images, reconstructions)
+    assert evaluation.pca_error(pca, code_size) == pytest.approx(error, rel=1e-4)
+
+
+def test_pca_reconstructs_images_it_has_not_seen(images, pca):
+    unseen = np.random.default_rng(1).normal(size=[20, 12])
+    first = pca.components_[0]
+    centred = unseen - images.mean(axis=0, dtype=np.float64)
+    expected = images.mean(axis=0, dtype=np.float64) + np.outer(centred @ first, first)
+    np.testing.assert_allclose(
+        evaluation.pca_reconstruct(pca, unseen, 1), expected, rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(evaluation.pca_reconstruct(pca, unseen, 12), unseen, atol=1e-9)
+
+
+def test_pca_is_fitted_in_double_precision_with_all_components(images, pca):
+    assert pca.components_.dtype == np.float64
+    assert pca.n_components_ == 12
+    assert evaluation.pca_reconstruct(pca, images, 3).dtype == np.float64
+
+
+def test_fewer_images_than_pixels_can_be_rebuilt_exactly():
+    images = np.random.default_rng(2).normal(size=[5, 12])
+    pca = evaluation.fit_pca(images)
+    assert evaluation.pca_error(pca, 4) == pytest.approx(0, abs=1e-9)
+    assert evaluation.pca_error(pca, 3) > 0.1
+
+
+@pytest.mark.parametrize("activation", [None, "relu"], ids=["linear", "ReLU"])
+def test_no_trained_autoencoder_falls_below_the_pca_error(images, pca, activation):
+    initializer = models.normal(0.3, 0)
+    model = models.basic_autoencoder(12, 4, initializer=initializer, activation=activation)
+    history = training.train(
+        model,
+        [images],
+        loss=pretraining.summed_squared_error,
+        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 4000)),
+        steps=4000,
+        batch_size=100,
+        seed=0,
+        every=500,
+        measures={"error": (pretraining.squared_error, [images])},
+    )
+    bound = evaluation.pca_error(pca, 4)
+    errors = history.measures["error"]
+    assert errors.min() >= bound * (1 - 1e-6)
+    if activation is None:  # the bound is reached: a smaller one would be wrong, a larger one too
+        assert errors[-1] <= bound * 1.01
+
+
+def test_linear_probe_reads_classes_that_a_plane_separates():
+    rng = np.random.default_rng(3)
+    labels = np.arange(300) % 3
+    centres = np.array([[0, 0], [900, 0], [0, 0.009]])  # standardising makes the scales alike
+    codes = centres[labels] + rng.normal(size=[300, 2]) * [50, 0.0005]
+    accuracy = evaluation.linear_probe(codes[:200], labels[:200], codes[200:], labels[200:])
+    assert isinstance(accuracy, float)
+    assert accuracy == 1
+
+
+def test_linear_probe_is_measured_on_the_test_codes():
+    codes = np.linspace(-1, 1, 40)[:, None]
+    labels = (codes[:, 0] > 0).astype(int)
+    assert evaluation.linear_probe(codes, labels, codes, 1 - labels) == 0
+    half = np.where(np.arange(40) % 2, labels, 1 - labels)
+    assert evaluation.linear_probe(codes, labels, codes, half) == 0.5
+
+
+def test_linear_probe_cannot_read_what_no_plane_separates():
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 25, dtype=float)
+    labels = corners[:, 0].astype(int) ^ corners[:, 1].astype(int)
+    assert evaluation.linear_probe(corners, labels, corners, labels) <= 0.75
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([[0, 0, 0], [0, 0, 0]], 0),
+        ([[0, 1, 0], [0, 0, 0]], 1),
+        ([[0, 1, 0], [0, 0, 1e-6]], 2),
+        ([[-1, 1, 2], [-1, 1, 0]], 2),
+        ([[3, 1, 2], [0, 0, 0]], 3),
+    ],
+)
+def test_live_units_are_above_zero_at_least_once(codes, expected):
+    live = evaluation.live_units(np.array(codes, dtype=np.float32))
+    assert live == expected
+    assert type(live) is int
+
+
+def orthogonal_codes(scales: list[float]) -> np.ndarray:
+    """Return centred codes whose singular values are proportional to ``scales``."""
+    rng = np.random.default_rng(4)
+    centred = rng.normal(size=[50, len(scales)])
+    centred -= centred.mean(axis=0)
+    return np.linalg.qr(centred)[0] * scales
+
+
+@pytest.mark.parametrize(("equal", "units"), [(1, 1), (1, 5), (3, 5), (5, 5)])
+def test_equal_directions_give_their_number_as_effective_rank(equal, units):
+    codes = orthogonal_codes([2.0] * equal + [0.0] * (units - equal))
+    rotation = np.linalg.qr(np.random.default_rng(5).normal(size=[units, units]))[0]
+    rank = evaluation.effective_rank(codes @ rotation + 7)
+    assert rank == pytest.approx(equal, rel=1e-4)
+
+
+def test_unequal_directions_count_by_their_shares():
+    shares = np.array([0.5, 0.25, 0.25])
+    expected = np.exp(-(shares * np.log(shares)).sum())
+    assert evaluation.effective_rank(orthogonal_codes([4, 2, 2])) == pytest.approx(expected)
+
+
+def test_one_dominant_direction_gives_nearly_one():
+    assert 1 < evaluation.effective_rank(orthogonal_codes([1, 1e-4, 1e-4])) < 1.01
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
+def test_equal_codes_have_effective_rank_zero(dtype, value):
+    assert evaluation.effective_rank(np.full([7, 4], value, dtype)) == 0
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [(0.1, 0), (0.5, 100), (0.6, 100), (0.8, 300), (0.9, 300), (0.91, None)]
+)
+def test_steps_to_is_the_first_step_at_or_above_a_level(level, expected):
+    steps = np.array([0, 100, 200, 300, 400])
+    values = np.array([0.1, 0.6, 0.4, 0.9, 0.5])
+    assert evaluation.steps_to(steps, values, level) == expected
+
+
+def test_steps_to_returns_what_json_knows():
+    assert type(evaluation.steps_to(np.array([0, 100]), np.array([0.1, 0.6]), 0.5)) is int

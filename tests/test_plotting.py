@@ -1,0 +1,298 @@
+"""Figures: what they draw, where they draw it, and the words that stand for them."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from traitlets.config import Config
+
+from helpers import plotting
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(autouse=True)
+def _quiet_figures():
+    """Draw in memory, and close what a test has drawn."""
+    with mpl.rc_context():
+        plt.switch_backend("Agg")
+        yield
+        plt.close("all")
+
+
+@pytest.fixture
+def ax() -> Axes:
+    """Return the second of two Axes, so that drawing on the current ones would show."""
+    axes = plt.subplots(1, 3)[1]
+    return axes[1]
+
+
+def random_images(count: int, height: int = 4, width: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).random([count, height, width])
+
+
+# ------------------------------------------------------------------------------------------ tile
+
+
+def tiled_by_loops(images: np.ndarray, columns: int, gap: int) -> np.ndarray:
+    count, height, width = images.shape
+    rows = (count + columns - 1) // columns
+    whole = np.full(
+        [rows * height + (rows - 1) * gap, columns * width + (columns - 1) * gap], np.nan
+    )
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        for y in range(height):
+            for x in range(width):
+                whole[top + y, left + x] = image[y, x]
+    return whole
+
+
+@pytest.mark.parametrize("gap", [0, 1, 3])
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (6, 3), (6, 6), (5, 1), (7, 3), (2, 5)])
+def test_tile_equals_explicit_loops(count, columns, gap):
+    images = random_images(count)
+    expected = tiled_by_loops(images, columns, gap)
+    tiled = plotting.tile(images, columns, height=4, width=3, gap=gap)
+    np.testing.assert_array_equal(tiled, expected)
+
+
+def test_tile_takes_flat_images_of_28_by_28_pixels():
+    images = random_images(6, 28, 28)
+    tiled = plotting.tile(images.reshape(6, 784), 3)
+    assert tiled.shape == (56, 84)
+    np.testing.assert_array_equal(tiled, tiled_by_loops(images, 3, 0))
+
+
+def test_tile_takes_whole_grey_values():
+    images = (255 * random_images(5)).astype(np.uint8)
+    tiled = plotting.tile(images, 2, height=4, width=3)
+    np.testing.assert_array_equal(tiled, tiled_by_loops(images, 2, 0))
+
+
+def test_tile_leaves_the_images_as_they_are():
+    images = random_images(5)
+    before = images.copy()
+    plotting.tile(images, 2, height=4, width=3, gap=1)[:] = 9
+    np.testing.assert_array_equal(images, before)
+
+
+# ------------------------------------------------------------------------------------------ show
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch) -> list[dict]:
+    """Return what an IPython shell publishes."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setattr(InteractiveShell, "display_pub_class", CapturingDisplayPublisher)
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+    yield shell.display_pub.outputs
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize("of", ["figure", "axes"])
+def test_show_publishes_the_picture_with_its_text(outputs, of):
+    figure, ax = plt.subplots()
+    plotting.show({"figure": figure, "axes": ax}[of], "A curve that falls.")
+    (output,) = outputs
+    assert output["data"]["text/plain"] == "A curve that falls."
+    assert output["data"]["image/png"].startswith(PNG_START)
+    assert set(output["data"]) == {"image/png", "text/plain"}
+    assert output["metadata"] == {"image/png": {"alt": "A curve that falls."}}
+
+
+def test_show_closes_its_figure_and_no_other(outputs):
+    other, figure = plt.figure(), plt.figure()
+    plotting.show(figure, "Nothing.")
+    assert plt.get_fignums() == [other.number]
+
+
+def test_the_picture_shows_what_was_drawn(outputs):
+    for color in ("black", "white"):
+        figure = plt.figure(facecolor=color, figsize=(1, 1), dpi=10)
+        plotting.show(figure, "One colour.")
+    pictures = [output["data"]["image/png"] for output in outputs]
+    assert pictures[0] != pictures[1]
+
+
+# --------------------------------------------------------------------------------- where it draws
+
+
+def draw_curves(ax: Axes | None) -> Axes:
+    return plotting.curves(np.arange(3), {"loss": np.arange(3)}, xlabel="x", ylabel="y", ax=ax)
+
+
+def draw_picture(ax: Axes | None) -> Axes:
+    return plotting.picture(random_images(1)[0], ax=ax)
+
+
+def draw_network(ax: Axes | None) -> Axes:
+    return plotting.network([784, 100, 784], {1: "code"}, ax=ax)
+
+
+DRAWINGS = pytest.mark.parametrize("draw", [draw_curves, draw_picture, draw_network])
+
+
+def is_empty(ax: Axes) -> bool:
+    return not ax.lines and not ax.images and not ax.patches
+
+
+@DRAWINGS
+def test_it_draws_on_the_given_axes_only(draw, ax):
+    others = [other for other in ax.figure.axes if other is not ax]
+    assert draw(ax) is ax
+    assert not is_empty(ax)
+    assert all(is_empty(other) for other in others)
+    assert plt.get_fignums() == [ax.figure.number]
+
+
+@DRAWINGS
+def test_without_axes_it_draws_in_a_new_figure(draw, ax):
+    drawn = draw(None)
+    assert isinstance(drawn, Axes)
+    assert drawn.figure is not ax.figure
+    assert len(plt.get_fignums()) == 2
+    assert is_empty(ax)
+
+
+# ----------------------------------------------------------------------------------- what it draws
+
+
+def test_a_picture_has_its_pixels_limits_and_title_and_no_axes(ax):
+    pixels = random_images(1)[0]
+    plotting.picture(pixels, title="Codes", limits=(-2, 3), cmap="viridis", ax=ax)
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), pixels)
+    assert image.get_clim() == (-2, 3)
+    assert image.get_cmap().name == "viridis"
+    assert ax.get_title() == "Codes"
+    assert not ax.axison
+
+
+def test_a_picture_is_grey_from_0_to_1_by_default(ax):
+    plotting.picture(np.full([2, 2], 0.5), ax=ax)
+    assert ax.images[0].get_clim() == (0, 1)
+    assert ax.images[0].get_cmap().name == "gray"
+
+
+def test_curves_have_their_values_labels_and_a_legend(ax):
+    x = np.array([0, 100, 200])
+    ys = {"train": np.array([3.0, 2, 1]), "validation": np.array([4.0, 3, 2])}
+    plotting.curves(x, ys, xlabel="step", ylabel="loss per image", ax=ax)
+    for line, y in zip(ax.lines, ys.values(), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), x)
+        np.testing.assert_array_equal(line.get_ydata(), y)
+    assert ax.get_xlabel() == "step"
+    assert ax.get_ylabel() == "loss per image"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["train", "validation"]
+    assert ax.get_yscale() == "linear"
+
+
+def test_curves_can_be_told_apart_without_colour(ax):
+    ys = {name: np.arange(3) for name in "abcd"}
+    plotting.curves(np.arange(3), ys, xlabel="x", ylabel="y", ax=ax)
+    assert len({line.get_linestyle() for line in ax.lines}) == 4
+
+
+def test_one_curve_needs_no_legend(ax):
+    plotting.curves(np.arange(3), {"loss": np.arange(3)}, xlabel="x", ylabel="y", ax=ax)
+    assert ax.get_legend() is None
+
+
+def test_curves_take_colours_and_a_logarithmic_axis(ax):
+    ys = {"normal": np.array([1, 10]), "pretrained": np.array([2, 20])}
+    plotting.curves(
+        np.arange(2), ys, xlabel="x", ylabel="y", log=True, colors=["red", "blue"], ax=ax
+    )
+    assert [to_hex(line.get_color()) for line in ax.lines] == ["#ff0000", "#0000ff"]
+    assert ax.get_yscale() == "log"
+
+
+def texts(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.texts if text.get_text()]
+
+
+def test_a_network_shows_a_bar_a_size_and_a_name_for_each_layer(ax):
+    plotting.network([784, 100, 784], {0: "image", 1: "code"}, ax=ax)
+    assert texts(ax) == ["784", "image", "100", "code", "784"]
+    heights = [bar.get_height() for container in ax.containers for bar in container]
+    assert heights[0] == heights[2] > heights[1] > 0
+    assert not ax.axison
+
+
+def test_larger_layers_are_higher_and_the_smallest_stays_visible(ax):
+    plotting.network([784, 100, 50, 25, 12, 5], {}, ax=ax)
+    heights = [bar.get_height() for container in ax.containers for bar in container]
+    assert heights == sorted(heights, reverse=True)
+    assert len(set(heights)) == 6
+    assert heights[-1] > 0.05 * heights[0]
+
+
+def test_everything_of_a_network_lies_inside_its_axes(ax):
+    plotting.network([784, 5, 784], {0: "image"}, ax=ax)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    for text in ax.texts:
+        x, y = text.get_position()
+        assert left <= x <= right
+        assert bottom <= y <= top
+    for patch in ax.patches:
+        (x0, y0), (x1, y1) = patch.get_path().get_extents(patch.get_patch_transform()).get_points()
+        assert left <= min(x0, x1) <= max(x0, x1) <= right
+        assert bottom <= min(y0, y1) <= max(y0, y1) <= top
+
+
+def test_a_named_grid_shows_every_image_above_its_name():
+    images, names = random_images(7), [f"class {i}" for i in range(7)]
+    figure = plotting.named_grid(images, names, columns=3)
+    assert isinstance(figure, Figure)
+    assert len(figure.axes) == 9
+    for ax, image, name in zip(figure.axes, images, names, strict=False):
+        np.testing.assert_array_equal(ax.images[0].get_array(), image)
+        assert texts(ax) == [name]
+        assert ax.texts[0].get_position()[1] < 0  # below the image, in its own coordinates
+    for ax in figure.axes:
+        assert not ax.axison
+    assert all(is_empty(ax) for ax in figure.axes[7:])
+
+
+def test_above_below_shows_a_named_row_of_pictures_for_each_entry():
+    rows = {"images": random_images(5, 28, 28).reshape(5, 784)}
+    rows["rebuilt"] = 1 - rows["images"]
+    figure = plotting.above_below(rows, limits=(-1, 2))
+    assert isinstance(figure, Figure)
+    for ax, (name, images) in zip(figure.axes, rows.items(), strict=True):
+        pixels = np.ma.filled(ax.images[0].get_array(), np.nan)
+        np.testing.assert_array_equal(pixels, tiled_by_loops(images.reshape(5, 28, 28), 5, 2))
+        assert ax.images[0].get_clim() == (-1, 2)
+        assert texts(ax) == [name]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        draw_curves,
+        draw_picture,
+        draw_network,
+        lambda ax: plotting.named_grid(random_images(7), list("abcdefg")),
+        lambda ax: plotting.above_below({"images": np.zeros([10, 784])}),
+    ],
+    ids=["curves", "picture", "network", "named_grid", "above_below"],
+)
+def test_everything_can_be_shown_in_the_courses_style(draw, outputs):
+    with plt.style.context(plotting.STYLE):
+        plotting.show(draw(None), "A figure.")
+    assert outputs[0]["data"]["image/png"].startswith(PNG_START)
+
+
+def test_the_courses_colours_differ_in_lightness():
+    style = mpl.rc_params_from_file(plotting.STYLE, use_default_template=False)
+    colors = [mpl.colors.to_rgb(color) for color in style["axes.prop_cycle"].by_key()["color"]]
+    grey = [float(np.dot(color, [0.299, 0.587, 0.114])) for color in colors]
+    assert abs(grey[0] - grey[1]) > 0.08  # most figures have two curves
+    assert len(set(colors)) == len(colors) == 6

@@ -1,0 +1,180 @@
+"""Greedy pretraining on small images with a known structure."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from helpers import models, pretraining, training
+from helpers.backend import keras, tf
+
+UNITS = [20, 12]
+SETTINGS = {
+    "optimizer": lambda: keras.optimizers.Adam(0.003),
+    "steps": 60,
+    "batch_size": 20,
+    "stddev": 0.1,
+    "every": 25,
+}
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Return 200 images of 12 pixels from 0 to 1: some of five patterns and a little noise."""
+    rng = np.random.default_rng(0)
+    brightness = rng.random([200, 5]) * (rng.random([200, 5]) < 0.5)
+    patterns = (rng.random([5, 12]) < 0.4).astype(float)
+    noise = 0.05 * rng.random([200, 12])
+    return np.clip(brightness @ patterns + noise, 0, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def stacks(images) -> list[list[pretraining.Level]]:
+    return pretraining.pretrain(images, UNITS, seeds=[1, 2], **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def levels(stacks) -> list[pretraining.Level]:
+    return stacks[0]
+
+
+def numpy_encode(level: pretraining.Level, inputs: np.ndarray) -> np.ndarray:
+    kernel, bias = [array.astype(np.float64) for array in level.encoder]
+    return np.maximum(inputs @ kernel + bias, 0)
+
+
+def numpy_squared_error(level: pretraining.Level, inputs: np.ndarray) -> np.ndarray:
+    kernel, bias = level.decoder
+    outputs = numpy_encode(level, inputs) @ kernel + bias
+    return np.sum((outputs - inputs) ** 2, axis=1)
+
+
+def test_every_seed_has_a_stack_of_levels(stacks, images):
+    sizes = [images.shape[1], *UNITS]
+    assert len(stacks) == 2
+    for levels in stacks:
+        for level, (below, size) in zip(levels, pairwise(sizes), strict=True):
+            assert [array.shape for array in level.encoder] == [(below, size), (size,)]
+            assert [array.shape for array in level.decoder] == [(size, below), (below,)]
+            assert level.codes.shape == (200, size)
+            assert level.codes.dtype == np.float32
+
+
+def test_codes_are_the_encoders_outputs_for_the_codes_below(stacks, images):
+    for levels in stacks:
+        inputs = images
+        for level in levels:
+            expected = numpy_encode(level, inputs)
+            np.testing.assert_allclose(level.codes, expected, rtol=1e-4, atol=1e-5)
+            assert level.codes.max() > 0
+            inputs = level.codes
+
+
+def test_the_measured_error_is_that_of_the_trained_level_on_all_rows(stacks, images):
+    for levels in stacks:
+        inputs = images
+        for level in levels:
+            assert level.history.steps.tolist() == [0, 25, 50, 60]
+            measured = level.history.measures["squared error"]
+            assert measured.shape == (4,)
+            expected = numpy_squared_error(level, inputs).mean()
+            assert measured[-1] == pytest.approx(expected, rel=1e-4)
+            inputs = level.codes
+
+
+def test_the_loss_is_the_sum_over_the_mini_batch(levels):
+    history = levels[0].history
+    # Before the first step: a batch of 20 is a sample of all rows.
+    assert history.losses[0] / 20 == pytest.approx(history.measures["squared error"][0], rel=0.3)
+
+
+def test_training_lowers_the_error_of_every_level(stacks):
+    for level in (level for levels in stacks for level in levels):
+        measured = level.history.measures["squared error"]
+        assert measured[-1] < 0.5 * measured[0]
+        assert level.history.losses[-10:].mean() < 0.5 * level.history.losses[:10].mean()
+
+
+def test_a_stack_does_not_depend_on_the_others(stacks, images):
+    (alone,) = pretraining.pretrain(images, UNITS, seeds=[2], **SETTINGS)
+    for level, expected in zip(alone, stacks[1], strict=True):
+        np.testing.assert_array_equal(level.codes, expected.codes)
+        np.testing.assert_array_equal(level.history.losses, expected.history.losses)
+
+
+def test_a_level_does_not_depend_on_the_levels_above(levels, images):
+    ((lowest,),) = pretraining.pretrain(images, UNITS[:1], seeds=[1], **SETTINGS)
+    np.testing.assert_array_equal(lowest.codes, levels[0].codes)
+    np.testing.assert_array_equal(lowest.history.losses, levels[0].history.losses)
+
+
+def test_another_seed_gives_other_levels(stacks):
+    for first, second in zip(*stacks, strict=True):
+        assert (first.codes != second.codes).any()
+        assert (first.history.losses != second.history.losses).any()
+
+
+@pytest.fixture
+def starts(images, monkeypatch) -> list[training.Start]:
+    """Return where all layers of four stacks of equal layers start from, untrained."""
+    collected: list[training.Start] = []
+
+    def train_many(build: Callable, starts: list, data: list, **options: object) -> list:
+        collected.extend(starts)
+        history = training.History(np.zeros(1), np.zeros(1), {})
+        return [training.Run(start.weights, history) for start in starts]
+
+    monkeypatch.setattr(training, "train_many", train_many)
+    pretraining.pretrain(images, [12, 12, 12], seeds=range(4), **SETTINGS | {"stddev": 0.01})
+    return collected
+
+
+def test_every_layer_of_every_stack_has_a_seed_and_weights_of_its_own(starts):
+    assert len(starts) == 12
+    assert len({start.seed for start in starts}) == 12
+    for position in (0, 2):
+        assert len({start.weights[position].tobytes() for start in starts}) == 12
+
+
+def test_layers_start_with_the_stated_spread_and_without_biases(starts):
+    for start in starts:
+        kernel, bias, back, back_bias = start.weights
+        np.testing.assert_array_equal(bias, 0)
+        np.testing.assert_array_equal(back_bias, 0)
+        for weights in (kernel, back):  # 144 draws: the standard error of the spread is 6 %
+            assert weights.std() == pytest.approx(0.01, rel=0.3)
+
+
+def test_encode_and_decode_equal_the_two_halves_of_the_autoencoder(images):
+    model = models.basic_autoencoder(12, 5, initializer=models.normal(0.5, 0))
+    model.set_weights([array + 0.1 for array in model.get_weights()])
+    weights = model.get_weights()
+    codes = pretraining.encode(weights[:2], images)
+    np.testing.assert_allclose(codes, model.encoder(images), rtol=1e-5, atol=1e-6)
+    assert (codes == 0).any()
+    rebuilt = pretraining.decode(weights[2:], codes)
+    np.testing.assert_allclose(rebuilt, model(images), rtol=1e-5, atol=1e-5)
+
+
+def test_stacked_weights_make_a_classifier_whose_hidden_layers_are_the_levels(levels, images):
+    rng = np.random.default_rng(5)
+    head = [rng.normal(size=[12, 4]).astype(np.float32), rng.normal(size=[4]).astype(np.float32)]
+    classifier = models.classifier(12, UNITS, 4, initializer=models.normal(0.01, 0))
+    classifier.set_weights(pretraining.stacked_weights(levels, head))
+
+    activations = tf.constant(images)
+    for layer, level in zip(classifier.layers[:-1], levels, strict=True):
+        activations = layer(activations)
+        np.testing.assert_allclose(activations, level.codes, rtol=1e-4, atol=1e-5)
+    expected = levels[-1].codes @ head[0] + head[1]
+    np.testing.assert_allclose(classifier(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_squared_errors_are_summed_over_pixels_and_then_over_the_batch():
+    model = keras.layers.Dense(2, kernel_initializer="zeros", bias_initializer="ones")
+    rows = tf.constant([[1.0, 1.0], [3.0, 0.0]])
+    np.testing.assert_allclose(pretraining.squared_error(model, rows), [0, 5])
+    loss = pretraining.summed_squared_error(model, rows)
+    assert loss.shape == ()
+    assert float(loss) == 5
