@@ -1,5 +1,6 @@
 """The form in which notebooks are committed, so that two executions differ only in results."""
 
+import base64
 import hashlib
 import re
 import sys
@@ -18,7 +19,7 @@ LIMIT = 1_000_000
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # No version number: it would change with every Python.
 _LANGUAGE = {"file_extension": ".py", "name": "python"}
-_KEPT_METADATA = ("tags", "jupyter")
+_KEPT_METADATA = ("tags", "jupyter", "nbval-reason")
 _ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
 _WIDGETS = "application/vnd.jupyter.widget-view+json"
 _ABSOLUTE = re.compile(
@@ -95,6 +96,14 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
         else:
             joined.append(output)
     return joined
+
+
+def picture(notebook: NotebookNode) -> bytes | None:
+    """Return the PNG that the cell with the tag ``picture`` shows, or None if there is no such."""
+    for cell in notebook.cells:
+        if "picture" in _tags(cell):
+            return base64.b64decode(cell.outputs[0].data["image/png"])
+    return None
 
 
 def text(notebook: NotebookNode) -> str:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import tabulate
+from IPython.display import HTML
 
-from helpers import files
+from helpers import files, tables
 
 _STARTED = time.monotonic()
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn")
@@ -38,11 +38,11 @@ class Claim:
     verdict: str
 
 
-def table(claims: list[Claim]) -> str:
-    """Return the claims as an HTML table, which Jupyter displays as one."""
-    rows = [(c.claim, c.reported or "(the course's own)", c.measured, c.verdict) for c in claims]
+def table(claims: list[Claim]) -> HTML:
+    """Return the claims as a table for Jupyter."""
+    rows = [(c.claim, c.reported or "—", c.measured, c.verdict) for c in claims]
     headers = ["claim", "reported", "measured here", "verdict"]
-    return tabulate.tabulate(rows, headers, tablefmt="html", disable_numparse=True)
+    return tables.table(rows, headers)
 
 
 def save(

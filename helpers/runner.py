@@ -73,6 +73,8 @@ def run_lesson(
 def refresh(path: Path, kept: Path, *, timeout: float) -> list[str]:
     """Execute a notebook on the complete data and write it back in normal form.
 
+    A figure of a cell with the tag ``picture`` is written beside it, for README.md.
+
     Parameters
     ----------
     path : pathlib.Path
@@ -99,6 +101,8 @@ def refresh(path: Path, kept: Path, *, timeout: float) -> list[str]:
     if path.read_bytes() != before:
         found.append("the notebook was changed while it ran")
     files.write(kept if found else path, normal_form.text(notebook))
+    if not found and (picture := normal_form.picture(notebook)):
+        files.write(path.with_suffix(".png"), picture)
     return found
 
 

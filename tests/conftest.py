@@ -1,0 +1,24 @@
+"""What several test modules need to know about the notebooks."""
+
+from pathlib import Path
+
+import nbformat
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+
+
+def name(path: Path) -> str:
+    """Return a notebook's path below notebooks/, without its ending: the name of a test case."""
+    return path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
+
+
+def cells(path: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
+    """Return a notebook's code or Markdown cells."""
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    """Return a cell's tags."""
+    return cell.metadata.get("tags", [])

@@ -1,0 +1,84 @@
+"""Lessons without anybody watching: papermill's own command line, from any folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import LESSONS, NOTEBOOKS, name
+
+pytestmark = pytest.mark.notebooks
+
+QUICK = yaml.safe_load((NOTEBOOKS / "quick.yaml").read_text("utf-8"))
+OTHER = {"01_data_loading": "mnist"}
+"""The data set that is not a lesson's default: Fashion-MNIST, but for lesson 1."""
+
+
+def papermill(folder: Path, lesson: str, **parameters: object) -> subprocess.CompletedProcess:
+    """Run a lesson on the sample as a user would, in a folder that is not the course's."""
+    given = folder / "parameters.yaml"
+    given.write_text(yaml.safe_dump(parameters), "utf-8")
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--parameters_file", given]
+    return subprocess.run(
+        [*command, NOTEBOOKS / f"{lesson}.ipynb", folder / "out.ipynb"],
+        cwd=folder,
+        env=os.environ | {"COURSE_DATA": "sample", "COURSE_BUILD_DIR": str(folder / "build")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.parametrize("lesson", [name(path) for path in LESSONS])
+def test_every_lesson_runs_with_quick_parameters_on_the_other_data_set(lesson, tmp_path):
+    other = OTHER.get(lesson, "fashion_mnist")
+    run = papermill(tmp_path, lesson, dataset=other, **QUICK[lesson])
+    assert run.returncode == 0, run.stderr
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    results = json.loads((tmp_path / "build" / "results" / f"{lesson}.json").read_text("utf-8"))
+    assert results["dataset"] == other
+    assert results["source"] == "sample"
+    assert results["parameters"] | QUICK[lesson] == results["parameters"]
+    assert results["claims"]
+    assert [path.name for path in tmp_path.iterdir()].count("build") == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "allowed"),
+    [
+        ({"steps": -5}, "parameter steps: expected a whole number, at least 10, received -5"),
+        (
+            {"dataset": "cifar"},
+            "parameter dataset: expected one of 'mnist', 'fashion_mnist', received 'cifar'",
+        ),
+    ],
+    ids=["steps", "dataset"],
+)
+def test_a_bad_value_ends_with_what_is_allowed(bad, allowed, tmp_path):
+    run = papermill(tmp_path, "02_basic_autoencoder", **bad)
+    assert run.returncode == 1
+    assert f"ValueError: {allowed}" in run.stderr
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name)
+def test_papermill_explains_every_parameter(path):
+    command = [sys.executable, "-m", "papermill", "--help-notebook", path]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    (cell,) = [
+        cell
+        for cell in nbformat.read(path, as_version=4).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
+    text = " ".join(shown.split())
+    for line in cell.source.splitlines():
+        declared, meaning = (part.strip() for part in line.split("  # "))
+        parameter, rest = declared.split(": ", 1)
+        kind, default = rest.split(" = ")
+        assert f"{parameter}: {kind} (default {default})" in text
+        assert " ".join(meaning.split()) in text

@@ -1,0 +1,223 @@
+"""The form of the lessons, and their own definitions beside those of the helpers."""
+
+import ast
+import json
+import re
+
+import nbformat
+import numpy as np
+import pytest
+from conftest import LESSONS, NOTEBOOKS, SOLUTIONS, cells, name, tags
+
+from helpers import datasets, lessons, models, normal_form, pretraining
+
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=name)
+each_notebook = pytest.mark.parametrize("path", [*LESSONS, *SOLUTIONS], ids=name)
+
+
+def test_there_are_five_lessons_and_a_solution_for_each():
+    assert [path.name[:3] for path in LESSONS] == ["01_", "02_", "03_", "04_", "05_"]
+    assert [path.name for path in SOLUTIONS] == [path.name for path in LESSONS]
+
+
+@each_notebook
+def test_committed_notebooks_are_executed_and_in_normal_form(path):
+    assert normal_form.deviations(path) == []
+
+
+@each_notebook
+def test_no_committed_output_names_a_path_of_some_machine(path):
+    found = re.findall(
+        r"(?:/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\)[\w.-]*", path.read_text("utf-8")
+    )
+    assert found == []
+
+
+@each_lesson
+def test_a_lesson_opens_as_every_lesson_does(path):
+    first, second, *_ = cells(path, "markdown")
+    assert re.match(rf"# {int(path.name[:2])} · \S", first.source)
+    promise = first.source.split("\n", 1)[1].strip()
+    assert promise.startswith("*")
+    assert promise.endswith("*")
+    for heading in ("What you will do.", "What you will learn.", "What you need.", "How long"):
+        assert f"**{heading}" in second.source
+    setup, parameters, check, *_ = cells(path)
+    assert "plt.style.use(plotting.STYLE)" in setup.source
+    assert tags(parameters) == ["parameters"]
+    names = re.findall(r"^(\w+):", parameters.source, re.MULTILINE)
+    assert names
+    for parameter in names:
+        assert re.search(rf'parameters\.\w+\("{parameter}", {parameter}\b', check.source)
+
+
+@each_lesson
+def test_a_lesson_closes_as_every_lesson_does(path):
+    text = "\n".join(cell.source for cell in cells(path, "markdown"))
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings[-4:] == ["Summary", "What to remember", "Exercises", "Further reading"]
+    references = text.split("## Further reading")[1]
+    assert len(re.findall(r"^- .+\((?:19|20)\d\d\)\. .+", references, re.MULTILINE)) >= 3
+    assert f"`solutions/{path.name}`" in text
+    code = "\n".join(cell.source for cell in cells(path))
+    assert f'results.save(\n    "{path.stem}"' in code
+    assert code.count("exercises.check_") >= 2
+
+
+@each_lesson
+def test_papermill_can_read_the_parameters_as_a_manual(path):
+    for parameter in lessons.read(path).parameters.values():
+        assert parameter.kind in {"int", "float", "str", "bool", "list[int]"}
+        assert parameter.meaning
+        assert "=" not in parameter.meaning
+
+
+@each_lesson
+def test_a_lesson_is_neither_a_leaflet_nor_a_book(path):
+    words = sum(len(cell.source.split()) for cell in cells(path, "markdown"))
+    assert 1200 <= words <= 2500
+    assert 35 <= len(cells(path)) + len(cells(path, "markdown")) <= 65
+
+
+@each_notebook
+def test_code_cells_are_short(path):
+    longest = max(len(cell.source.splitlines()) for cell in cells(path))
+    assert longest <= 30
+
+
+@each_notebook
+def test_an_output_is_left_uncompared_only_for_a_reason(path):
+    for cell in cells(path):
+        ignored = "nbval-ignore-output" in tags(cell)
+        assert ignored == bool(cell.metadata.get("nbval-reason"))
+        assert "nbval" not in cell.source.lower()
+
+
+@each_lesson
+def test_at_least_half_of_the_outputs_are_compared(path):
+    showing = [cell for cell in cells(path) if cell.outputs]
+    compared = [cell for cell in showing if "nbval-ignore-output" not in tags(cell)]
+    assert showing
+    assert len(compared) >= len(showing) / 2
+
+
+@each_notebook
+def test_every_figure_has_a_text_alternative(path):
+    for cell in cells(path):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata["image/png"]["alt"]
+                assert len(alt) > 20
+                assert output.data["text/plain"] == alt
+
+
+@each_notebook
+def test_no_cell_shows_an_error_a_warning_or_a_figure_without_a_helper(path):
+    for cell in cells(path):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"
+            assert "<Figure size" not in json.dumps(output)
+
+
+@each_lesson
+def test_stored_outputs_come_from_the_complete_data(path):
+    shown = json.dumps([cell.outputs for cell in cells(path)])
+    assert "complete: 60,000 training and 10,000 test images." in shown
+    assert "SAMPLE" not in shown
+
+
+def test_the_readmes_picture_is_the_one_the_lesson_shows():
+    path = NOTEBOOKS / "03_deep_autoencoder.ipynb"
+    shown = normal_form.picture(nbformat.read(path, as_version=4))
+    assert shown == path.with_suffix(".png").read_bytes(), "run `make refresh`"
+    assert f"notebooks/{path.stem}.png" in (NOTEBOOKS.parent / "README.md").read_text("utf-8")
+
+
+@each_lesson
+def test_default_parameters_have_not_been_overwritten(path):
+    assert not any("injected-parameters" in tags(cell) for cell in cells(path))
+
+
+# What a lesson writes out in full and later lessons import must be the same thing.
+
+
+def definitions(lesson: str, **parameters: object) -> dict[str, object]:
+    """Return a lesson's imports, parameters, functions and classes, without running the lesson."""
+    namespace: dict[str, object] = {}
+    for cell in cells(NOTEBOOKS / f"{lesson}.ipynb"):
+        kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+        tree = ast.parse(cell.source)
+        if "parameters" not in tags(cell):
+            tree.body = [
+                node
+                for node in tree.body
+                if isinstance(node, kept) and not getattr(node, "decorator_list", [])
+            ]
+        exec(compile(tree, lesson, "exec"), namespace)
+    namespace.update(parameters)
+    return namespace
+
+
+@pytest.fixture(scope="module")
+def sample() -> datasets.Dataset:
+    return datasets.load("mnist", "sample")
+
+
+def test_lesson_1_scales_and_splits_as_datasets_does(sample):
+    lesson = definitions("01_data_loading")
+    train, validation = lesson["split"](sample.train_images, sample.train_labels)
+    expected = datasets.split(sample)
+    for (images, labels), part in ((train, expected.train), (validation, expected.validation)):
+        np.testing.assert_array_equal(images, part.images)
+        np.testing.assert_array_equal(labels, part.labels)
+    np.testing.assert_array_equal(lesson["scale"](sample.test_images), expected.test.images)
+
+
+def test_lesson_2_builds_the_autoencoder_of_models():
+    lesson = definitions("02_basic_autoencoder")
+    own = lesson["basic_autoencoder"](100)
+    twin = models.basic_autoencoder(784, 100, initializer=models.normal(0.01, 0))
+    rows = np.random.default_rng(0).random([5, 784], np.float32)
+    for ours, theirs in zip(own.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(own(rows), twin(rows))
+    linear = lesson["basic_autoencoder"](100, None).encoder(rows)
+    assert (linear.numpy() < 0).any()
+
+
+def test_lesson_2_and_lesson_4_measure_the_error_of_pretraining():
+    autoencoder = models.basic_autoencoder(784, 7, initializer=models.normal(0.1, 3))
+    rows = np.random.default_rng(0).random([5, 784], np.float32)
+    expected = pretraining.squared_error(autoencoder, rows)
+    for lesson in ("02_basic_autoencoder", "04_stacked_pretraining"):
+        own = definitions(lesson)["squared_error"](autoencoder, rows)
+        np.testing.assert_array_equal(own, expected)
+
+
+def test_lesson_3_builds_the_autoencoder_of_models():
+    own = definitions("03_deep_autoencoder")["deep_autoencoder"]([256, 128], 20, 4)
+    twin = models.deep_autoencoder(784, [256, 128], 20, seed=4)
+    rows = np.random.default_rng(0).random([5, 784], np.float32)
+    for ours, theirs in zip(own.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(own(rows), twin(rows))
+
+
+def test_lesson_4_climbs_as_pretraining_does(sample):
+    images = datasets.split(sample).train.images[:500]
+    lesson = definitions("04_stacked_pretraining", steps=150, seed=2, stddev=0.05)
+    adam = lesson["partial"](lesson["keras"].optimizers.Adam, 0.001, epsilon=1e-8)
+    (twin,) = pretraining.pretrain(
+        images, [20, 10], seeds=[2], optimizer=adam, steps=150, batch_size=100, stddev=0.05
+    )
+    below, own = images, []
+    for depth, level in enumerate(twin):
+        own.append(lesson["train_level"](below, [20, 10][depth], depth))
+        np.testing.assert_array_equal(own[-1].encoder[0], level.encoder[0])
+        np.testing.assert_allclose(own[-1].codes, level.codes, rtol=1e-6)
+        np.testing.assert_array_equal(own[-1].history.losses, level.history.losses)
+        below = level.codes
+    codes = pretraining.decode(twin[1].decoder, twin[1].codes)
+    remembered = pretraining.decode(twin[0].decoder, np.maximum(codes, 0))
+    np.testing.assert_allclose(lesson["decode_down"](own[1].codes, own), remembered, rtol=1e-4)

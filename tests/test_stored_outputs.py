@@ -1,0 +1,98 @@
+"""Every notebook, executed from top to bottom, shows what its stored outputs show.
+
+nbval compares strictly: each output of each cell, except in cells tagged with a reason, with
+decimals masked.  The numbers behind the decimals are held against bands.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import LESSONS, NOTEBOOKS, SOLUTIONS, name
+
+pytestmark = pytest.mark.notebooks
+
+HERE = Path(__file__).parent
+BANDS = json.loads((HERE / "expected_results.json").read_text("utf-8"))
+
+
+def nbval(notebook: Path, build: Path) -> subprocess.CompletedProcess:
+    """Execute a notebook and compare its outputs with the stored ones."""
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q"]
+    options = ["--nbval-cell-timeout", "900", "--nbval-sanitize-with", HERE / "nbval_sanitize.cfg"]
+    return subprocess.run(
+        [*command, *options, "-p", "no:cacheprovider", "--rootdir", notebook.parent, notebook],
+        env=os.environ | {"COURSE_BUILD_DIR": str(build)},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory) -> Path:
+    """Return the folder in which this module's executions leave their results."""
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.mark.parametrize("path", [*LESSONS, *SOLUTIONS], ids=name)
+def test_a_notebook_shows_what_its_stored_outputs_show(path, build):
+    run = nbval(path, build)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.search(r"\d+ passed", run.stdout)
+    assert "skipped" not in run.stdout
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name)
+def test_a_lessons_numbers_lie_in_their_bands(path, build):
+    file = build / "results" / f"{path.stem}.json"
+    if not file.exists():
+        pytest.skip("the lesson was not executed in this run")
+    results = json.loads(file.read_text("utf-8"))
+    bands = BANDS[results["source"]][path.stem]
+    assert bands
+    outside = {
+        number: (low, _last(results["numbers"][number]), high)
+        for number, (low, high) in bands.items()
+        if not low <= _last(results["numbers"][number]) <= high
+    }
+    assert not outside, f"{path.stem}, {results['source']} data: expected low <= value <= high"
+
+
+def _last(number: float | list[float]) -> float:
+    """Return a number, or the last of a curve."""
+    return number[-1] if isinstance(number, list) else number
+
+
+def test_no_autoencoder_is_reported_better_than_pca_on_its_training_images(build):
+    file = build / "results" / "02_basic_autoencoder.json"
+    if not file.exists():
+        pytest.skip("the lesson was not executed in this run")
+    numbers = json.loads(file.read_text("utf-8"))["numbers"]
+    assert numbers["squared_error_training"] >= numbers["pca_error"]
+    assert min(numbers["linear_curve"]) >= numbers["pca_error"]
+    assert min(numbers["relu_curve"]) >= numbers["pca_error"]
+
+
+def test_one_changed_word_is_found(tmp_path):
+    path = tmp_path / "solution.ipynb"
+    shutil.copy(NOTEBOOKS / "solutions" / "01_data_loading.ipynb", path)
+    assert nbval(path, tmp_path / "build").returncode == 0
+    notebook = nbformat.read(path, as_version=4)
+    changed = next(
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("text") == "Right.\n"
+    )
+    changed.text = "Wrong.\n"
+    nbformat.write(notebook, path)
+    run = nbval(path, tmp_path / "build")
+    assert run.returncode == 1
+    assert re.search(r"1 failed, \d+ passed", run.stdout)
