@@ -391,7 +391,7 @@ def test_report_escapes_and_needs_no_network(a_course):
     assert "One &amp; &lt;i&gt;only&lt;/i&gt;" in page
     assert "Deep &lt;b&gt;beats&lt;/b&gt; PCA &amp; more" in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "the course&#39;s own" in page
+    assert 'data-label="Reported">—<' in page
     assert '<span class="badge">sample</span>' in page
     assert "small sample of the data sets" in page
     assert "not run" in page  # the second lesson
