@@ -11,7 +11,7 @@ READY := .venv/ready
 
 help:  ## show this text
 	@echo "make course    run all lessons at full size, then open build/index.html"
-	@echo "make quick     the same with small parameters, in a minute, into build/quick/"
+	@echo "make quick     the same with small parameters on the sample, for a smoke test"
 	@echo "make test      unit tests, then every notebook executed and compared with its stored outputs"
 	@echo "make lab       open the lessons in JupyterLab"
 	@echo "make lint      style and spelling of modules, tests and notebooks"
@@ -34,7 +34,7 @@ course: $(READY)
 	$(BIN)/course run
 
 quick: $(READY)
-	$(BIN)/course run --quick
+	COURSE_DATA=sample $(BIN)/course run --quick
 
 test: $(READY)
 	$(BIN)/python -m pytest
