@@ -83,6 +83,37 @@ def pca_reconstruct(pca: PCA, images: np.ndarray, code_size: int) -> np.ndarray:
     return pca.mean_ + (images - pca.mean_) @ directions.T @ directions
 
 
+def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
+    """Return the squared error of reconstructions, summed over the pixels, mean over the images.
+
+    Parameters
+    ----------
+    images, reconstructions : numpy.ndarray, shape [n, n_pixels]
+        What was to be reconstructed, and what came out.
+
+    Returns
+    -------
+    float
+        Accumulated in float64, block by block: no copy of all images is made.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ: NumPy would repeat a single row in silence.
+    """
+    if images.shape != reconstructions.shape:
+        raise ValueError(
+            f"reconstructions: expected the shape of the images, {images.shape}, "
+            f"received {reconstructions.shape}"
+        )
+    starts = range(0, len(images), 1000)
+    sums = [
+        np.square(reconstructions[i : i + 1000] - images[i : i + 1000]).sum(dtype=np.float64)
+        for i in starts
+    ]
+    return float(np.sum(sums) / len(images))
+
+
 def linear_probe(
     codes: np.ndarray, labels: np.ndarray, test_codes: np.ndarray, test_labels: np.ndarray
 ) -> float:

@@ -169,9 +169,8 @@ def train(
     """
     _check(steps=steps, batch_size=batch_size, every=every)
     tensors = blockwise.to_tensors(data)
-    session = _Session(
-        model, optimizer, tensors, loss, batch_size, every, measures or {}, jit_compile
-    )
+    measured = _to_tensors(measures or {}, data, tensors)
+    session = _Session(model, optimizer, tensors, loss, batch_size, every, measured, jit_compile)
     with progress.bar(steps, description) as bar:
         return session.run(tensors, steps, seed, bar.update)
 
@@ -222,6 +221,7 @@ def train_many(
     """
     _check(steps=steps, batch_size=batch_size, every=every, workers=workers)
     tensors = blockwise.to_tensors(data)
+    measured = _to_tensors(measures or {}, data, tensors)
     waiting: SimpleQueue[_Session] = SimpleQueue()
     for _ in range(min(workers, len(starts))):
         waiting.put(
@@ -232,7 +232,7 @@ def train_many(
                 loss,
                 batch_size,
                 every,
-                measures or {},
+                measured,
                 jit_compile,
             )
         )
@@ -267,6 +267,22 @@ def _check(**counts: int) -> None:
             raise ValueError(f"{name}: expected a whole number of at least 1, received {value!r}")
 
 
+def _to_tensors(
+    measures: Measures, data: Sequence[np.ndarray | tf.Tensor], tensors: list[tf.Tensor]
+) -> dict[str, tuple[blockwise.RowFunction, list[tf.Tensor] | None]]:
+    """Turn the measures' arrays into tensors; what is trained on has its tensor already."""
+    known = {id(array): tensor for array, tensor in zip(data, tensors, strict=True)}
+    return {
+        name: (
+            function,
+            None
+            if arrays is None
+            else blockwise.to_tensors([known.get(id(array), array) for array in arrays]),
+        )
+        for name, (function, arrays) in measures.items()
+    }
+
+
 def _check_form(data: list[tf.Tensor], expected: list[tf.Tensor]) -> None:
     """Refuse data that the compiled program was not made for."""
     forms = [
@@ -287,7 +303,7 @@ class _Session:
         loss: Loss,
         batch_size: int,
         every: int,
-        measures: Measures,
+        measures: dict[str, tuple[blockwise.RowFunction, list[tf.Tensor] | None]],
         jit_compile: bool,
     ) -> None:
         self.model = model
@@ -300,11 +316,10 @@ class _Session:
         weights = {id(variable) for variable in model.weights}
         others = [variable for variable in model.variables if id(variable) not in weights]
         self._fresh = [(variable, variable.numpy()) for variable in [*optimizer.variables, *others]]
-        self._measures = {}
-        for name, (function, arrays) in measures.items():
-            tensors = None if arrays is None else blockwise.to_tensors(arrays)
-            mean = blockwise.compile_mean(function, model, tensors or data)
-            self._measures[name] = mean, tensors
+        self._measures = {
+            name: (blockwise.compile_mean(function, model, tensors or data), tensors)
+            for name, (function, tensors) in measures.items()
+        }
 
     def reset(self, weights: list[np.ndarray]) -> None:
         """Go back to these weights and to an optimiser that has seen nothing."""

@@ -27,6 +27,19 @@ def mean_squared_error(images: np.ndarray, reconstructions: np.ndarray) -> float
     return float(np.mean(np.sum((reconstructions - images) ** 2, axis=1)))
 
 
+@pytest.mark.parametrize("count", [1, 300, 1000, 2345])
+def test_reconstruction_error_is_that_of_numpy(count):
+    rng = np.random.default_rng(0)
+    images, reconstructions = rng.random([2, count, 7])
+    expected = mean_squared_error(images, reconstructions)
+    assert evaluation.reconstruction_error(images, reconstructions) == pytest.approx(expected)
+
+
+def test_reconstruction_error_refuses_to_repeat_a_row(images):
+    with pytest.raises(ValueError, match=r"expected the shape of the images, \(300, 12\)"):
+        evaluation.reconstruction_error(images, images[:1])
+
+
 @pytest.mark.parametrize("code_size", SIZES)
 def test_pca_error_is_the_sum_of_the_discarded_eigenvalues(images, pca, code_size):
     covariance = np.cov(images.T.astype(np.float64), bias=True)
