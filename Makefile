@@ -16,6 +16,7 @@ help:  ## show this text
 	@echo "make lab       open the lessons in JupyterLab"
 	@echo "make lint      style and spelling of modules, tests and notebooks"
 	@echo "make refresh   execute the committed notebooks again (needs the complete data)"
+	@echo "make bench     time the training loop beside Keras fit, TensorFlow 1 and others (minutes)"
 	@echo "make lock      compile requirements.lock anew"
 	@echo "make clean     remove build/ (not the data, not .venv)"
 
@@ -50,6 +51,9 @@ lint: $(READY)
 
 refresh: $(READY)
 	$(BIN)/course refresh
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \

@@ -1,0 +1,127 @@
+"""``python -m benchmarks``: measure, then write table, figure and JSON to build/benchmarks/."""
+
+import json
+import multiprocessing
+import os
+import platform
+from concurrent.futures import ProcessPoolExecutor
+from importlib import metadata
+
+import click
+import numpy as np
+
+from benchmarks import goals, report, start_up
+from benchmarks.measure import Timing, available, measure
+from benchmarks.work import CLASSIFIER, DEEP
+from helpers import datasets, files
+
+PACKAGES = ("tensorflow", "keras", "numpy", "torch", "jax", "jaxlib", "optax")
+AGREEMENT = 1e-3
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds of each way.")
+@click.option("--ways-only", is_flag=True, help="Leave out what trains at full size (minutes).")
+def main(rounds: int, ways_only: bool) -> None:
+    """Time the course's loop beside every other way one would write it."""
+    source = datasets.load("mnist").source
+    ways = available()
+    timings = {
+        key: measure(work, ways, rounds=rounds, steps=steps, slow_steps=100)
+        for key, work, steps in (("classifier", CLASSIFIER, 1000), ("deep", DEEP, 100))
+    }
+    medians = {
+        key: {name: timing.median for name, timing in by_way.items()}
+        for key, by_way in timings.items()
+    }
+    reached = goals.of_ways(medians)
+    results = {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": _cores()},
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "data": source,
+        "gflop_per_second": {
+            key: max(work.flops() / medians[key][way] / 1e6 for way in goals.FLOOR)
+            for key, work in (("classifier", CLASSIFIER), ("deep", DEEP))
+        },
+        "milliseconds_per_step": {
+            key: {name: timing.milliseconds for name, timing in by_way.items()}
+            for key, by_way in timings.items()
+        },
+        "peak_mib": {
+            key: {name: timing.peak_mib for name, timing in by_way.items()}
+            for key, by_way in timings.items()
+        },
+        "largest_deviation_of_losses": {
+            key: _deviations(by_way) for key, by_way in timings.items()
+        },
+    }
+    if not ways_only:
+        from benchmarks.sources import FUNCTIONS
+
+        for name, function in FUNCTIONS.items():
+            click.echo(name.replace("_", " "), err=True)
+            results[name] = _alone(function)
+        results["seconds_to_first_figure"] = start_up.seconds_to_first_figure()
+        results["seconds_to_import"] = start_up.seconds_to_import()
+        reached += goals.of_sources(
+            results["full_size"], results["eager_slices"], medians, results["evaluation_share"]
+        )
+    results["goals"] = [
+        {"goal": goal.text, "limit": goal.limit, "ratio": goal.ratio, "met": goal.met}
+        for goal in reached
+    ]
+    folder = files.build_dir() / "benchmarks"
+    files.write(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    text = report.text(results)
+    files.write(folder / "results.md", text)
+    report.draw(results, folder / "ratios.png")
+    click.echo(text)
+    wrong = {
+        f"{key}, {name}": deviation
+        for key, by_way in results["largest_deviation_of_losses"].items()
+        for name, deviation in by_way.items()
+        if not deviation < AGREEMENT
+    }
+    if wrong:
+        raise SystemExit(f"not the same work: losses deviate from the eager tape's by {wrong}")
+
+
+def _deviations(timings: dict[str, Timing]) -> dict[str, float]:
+    """Return how far each way's losses lie from the eager tape's, relatively, over 100 steps.
+
+    A way that gives only a mean is held against the mean of the course's losses.
+    """
+    eager = timings["eager tape"].losses
+    course = timings["course"].losses
+    found = {}
+    for name, timing in timings.items():
+        losses = timing.losses
+        if len(losses) == 1:
+            found[name] = float(abs(losses[0] / course.mean() - 1))
+        elif len(losses):
+            count = min(len(losses), len(eager))
+            found[name] = float(np.abs(losses[:count] / eager[:count] - 1).max())
+    return found
+
+
+def _alone(function: object) -> object:
+    """Call a function in a new process, whose peak memory is its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(function).result()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    main()

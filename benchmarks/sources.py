@@ -1,0 +1,198 @@
+"""All training of the course's two sources at full size, and how its cost grows.
+
+Each function is called in a process of its own and returns plain numbers.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.measure import peak_mib
+from benchmarks.ways.keras_parts import loss as loss_of
+from benchmarks.work import CLASSIFIER, DEEP
+from helpers import models, pretraining, training
+from helpers.backend import keras, tf
+
+UNITS = (100, 50, 25, 12, 5, 5)
+EVERY = 100
+
+
+def full_size() -> dict[str, float]:
+    """Return the seconds of each training, compiling and measuring every 100 steps included.
+
+    1,000 steps of the basic autoencoder, six layers of 3,000 steps, two classifiers of 30,000
+    steps side by side, and 20 epochs of the deep autoencoder.
+    """
+    images, labels = CLASSIFIER.data()
+    seconds = {}
+    normal = models.normal(0.01, 0)
+    with _clock(seconds, "basic autoencoder"):
+        training.train(
+            models.basic_autoencoder(784, 100, initializer=normal),
+            [images],
+            loss=_with_penalty,
+            optimizer=keras.optimizers.Adam(0.001),
+            steps=1000,
+            batch_size=100,
+            seed=0,
+            measures={"error": (pretraining.squared_error, None)},
+        )
+    with _clock(seconds, "stacked pretraining"):
+        (levels,) = pretraining.pretrain(
+            images,
+            UNITS,
+            seeds=[0],
+            optimizer=partial(keras.optimizers.Adam, 0.001),
+            steps=3000,
+            batch_size=100,
+            stddev=0.01,
+        )
+    with _clock(seconds, "two classifiers"):
+        head = [np.zeros((UNITS[-1], 10)), np.zeros(10)]
+        starts = [CLASSIFIER.weights(), pretraining.stacked_weights(levels, head)]
+        _classifiers(starts, 30_000, images, labels)
+    with _clock(seconds, "deep autoencoder"):
+        per_epoch = len(images) // DEEP.batch_size
+        training.train(
+            models.deep_autoencoder(784, [256, 128], 20, seed=0),
+            [images],
+            loss=loss_of(DEEP),
+            optimizer=keras.optimizers.Adam(0.001),
+            steps=20 * per_epoch,
+            batch_size=DEEP.batch_size,
+            seed=0,
+            every=per_epoch,
+            measures={"loss": (_cross_entropy, [images[:5000]])},
+        )
+    return seconds
+
+
+def eager_slices(steps: int = 30) -> dict[str, float]:
+    """Return milliseconds per eager step of the autoencoders that `full_size` trains in layers.
+
+    Keyed by "inputs-units"; a slice of some steps, after a first one that does not count.
+    """
+    milliseconds = {}
+    rng = np.random.default_rng(0)
+    for below, size in zip((784, *UNITS), UNITS, strict=False):
+        model = models.basic_autoencoder(below, size, initializer=models.normal(0.01, 0))
+        adam = keras.optimizers.Adam(0.001)
+        batch = tf.constant(rng.random((100, below), np.float32))
+
+        def step(model=model, adam=adam, batch=batch) -> None:
+            with tf.GradientTape() as tape:
+                value = pretraining.summed_squared_error(model, batch)
+            variables = model.trainable_variables
+            adam.apply(tape.gradient(value, variables), variables)
+
+        step()
+        start = perf_counter()
+        for _ in range(steps):
+            step()
+        milliseconds[f"{below}-{size}"] = 1000 * (perf_counter() - start) / steps
+    return milliseconds
+
+
+def growth_with_steps(counts: tuple[int, ...] = (1000, 2000, 4000, 8000)) -> list[dict]:
+    """Return seconds and peak memory of one classifier trained for more and more steps."""
+    images, labels = CLASSIFIER.data()
+    found = []
+    for steps in (counts[0], *counts):  # the first one warms up and does not count
+        start = perf_counter()
+        _classifiers([CLASSIFIER.weights()], steps, images, labels)
+        seconds = perf_counter() - start
+        found.append({"steps": steps, "seconds": seconds, "peak_mib": peak_mib()})
+    return found[1:]
+
+
+def growth_with_seeds(counts: tuple[int, ...] = (2, 4, 8), steps: int = 2000) -> list[dict]:
+    """Return seconds and peak memory of more and more classifiers in one call."""
+    images, labels = CLASSIFIER.data()
+    found = []
+    for seeds in (counts[0], *counts):
+        start = perf_counter()
+        _classifiers([CLASSIFIER.weights()] * seeds, steps, images, labels)
+        seconds = perf_counter() - start
+        found.append({"seeds": seeds, "seconds": seconds, "peak_mib": peak_mib()})
+    return found[1:]
+
+
+def evaluation_share(steps: int = 2000, rounds: int = 3) -> float:
+    """Return what measuring validation accuracy every 100 steps adds to two arms' training.
+
+    As a share of the time without it: the median over interleaved rounds, where each difference
+    of two lengths leaves compiling out.
+    """
+    images, labels = CLASSIFIER.data()
+    starts = [CLASSIFIER.weights()] * 2
+
+    def seconds(measured: bool) -> float:
+        def timed(count: int) -> float:
+            start = perf_counter()
+            _classifiers(starts, count, images, labels, measured=measured)
+            return perf_counter() - start
+
+        return timed(steps + EVERY) - timed(EVERY)
+
+    return float(np.median([seconds(True) / seconds(False) - 1 for _ in range(rounds)]))
+
+
+def _classifiers(
+    starts: list[list[np.ndarray]],
+    steps: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    measured: bool = True,
+) -> None:
+    zeros = keras.initializers.Zeros()
+    held = [images[:5000], labels[:5000]]
+    training.train_many(
+        lambda: models.classifier(784, UNITS, 10, initializer=zeros),
+        [training.Start(weights, seed) for seed, weights in enumerate(starts)],
+        [images, labels],
+        loss=loss_of(CLASSIFIER),
+        optimizer=partial(keras.optimizers.Adam, 0.001),
+        steps=steps,
+        batch_size=100,
+        every=EVERY,
+        measures={"accuracy": (_correct, held)} if measured else None,
+    )
+
+
+def _correct(model: keras.Layer, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    guess = tf.argmax(model(images), axis=1, output_type=labels.dtype)
+    return tf.cast(tf.equal(guess, labels), tf.float32)
+
+
+def _cross_entropy(model: keras.Layer, images: tf.Tensor) -> tf.Tensor:
+    each = tf.nn.sigmoid_cross_entropy_with_logits(labels=images, logits=model(images))
+    return tf.reduce_mean(each, axis=1)
+
+
+def _with_penalty(model: keras.Layer, images: tf.Tensor) -> tf.Tensor:
+    kernels = [half.layers[0].kernel for half in (model.encoder, model.decoder)]
+    penalty = sum(tf.nn.l2_loss(kernel) for kernel in kernels)
+    return pretraining.summed_squared_error(model, images) + 0.1 * penalty
+
+
+@contextmanager
+def _clock(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = perf_counter()
+    yield
+    seconds[name] = perf_counter() - start
+
+
+FUNCTIONS: dict[str, Callable[[], object]] = {
+    function.__name__: function
+    for function in (
+        full_size,
+        eager_slices,
+        growth_with_steps,
+        growth_with_seeds,
+        evaluation_share,
+    )
+}

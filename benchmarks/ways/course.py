@@ -1,0 +1,37 @@
+"""The course's loop: many steps in one compiled call, one or more arms side by side."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from benchmarks.ways.keras_parts import adam, loss, network
+from benchmarks.work import Work
+from helpers import blockwise, training
+
+
+def prepare(
+    work: Work, rows: np.ndarray, *, arms: int = 1, every: int = 100
+) -> Callable[[], np.ndarray]:
+    """Compile; batches are drawn anew in each call, from the seed that gave ``rows``."""
+    data = blockwise.to_tensors(work.data())
+
+    # `training.train` compiles on every call. Here only the steps are to be timed.
+    def session() -> training._Session:
+        model = network(work)
+        model.set_weights(work.weights())
+        return training._Session(
+            model, adam(), data, loss(work), work.batch_size, every, {}, jit_compile=True
+        )
+
+    sessions = [session() for _ in range(arms)]
+    pool = ThreadPoolExecutor(arms)
+
+    def train(session: training._Session) -> np.ndarray:
+        return session.run(data, len(rows), 0, lambda _: None).losses
+
+    def run() -> np.ndarray:
+        first, *_ = pool.map(train, sessions)
+        return first
+
+    return run
