@@ -32,8 +32,17 @@ def to_tensors(arrays: Sequence[np.ndarray | tf.Tensor]) -> list[tf.Tensor]:
     lengths = [len(array) for array in arrays]
     if not lengths or 0 in lengths or len(set(lengths)) > 1:
         raise ValueError(f"expected arrays with the same number of rows, received {lengths} rows")
-    return [tf.cast(a, tf.float32) if a.dtype == np.float64 else tf.convert_to_tensor(a)
-            for a in arrays]  # fmt: skip
+    return [_to_tensor(array) for array in arrays]
+
+
+def _to_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
+    if isinstance(array, tf.Tensor):
+        return tf.cast(array, tf.float32) if array.dtype == tf.float64 else array
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    # A tensor made from an array at one go keeps a second copy of it for as long as it lives.
+    blocks = [array[start : start + BLOCK_ROWS] for start in range(0, len(array), BLOCK_ROWS)]
+    return tf.concat(blocks, axis=0) if len(blocks) > 1 else tf.convert_to_tensor(array)
 
 
 def compile_mean(

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import math
 import os
+import struct
 import tempfile
 import time
 import zipfile
@@ -217,6 +218,26 @@ def read_idx(path: str | Path) -> np.ndarray:
         return _parse_idx(_decompress(Path(path).read_bytes()))
     except ValueError as error:
         raise ValueError(f"{path}: {error}. Delete the file and load the data again") from error
+
+
+def images_file(dataset: Dataset) -> bytes:
+    """Return the gzip-compressed IDX file of a data set's training images, for reading by hand.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        From `load`.  The complete data's file is read as it lies on disk; the sample, which is
+        stored in another way, is packed into the same format.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    if dataset.source == "full":
+        return (_folder(dataset.name) / _FILES[0]).read_bytes()
+    header = struct.pack(">4i", 2051, *dataset.train_images.shape)
+    return gzip.compress(header + dataset.train_images.tobytes(), compresslevel=1, mtime=0)
 
 
 def _resolve_source(source: str | None) -> str:

@@ -7,6 +7,7 @@ notebook stays runnable from top to bottom.
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import permutation_test
 
 RIGHT = "Right."
 NOT_ATTEMPTED = "Not attempted yet: put your answer in place of the dots."
@@ -100,12 +101,12 @@ def check_mean_image_error(answer: float, images: np.ndarray) -> None:
     """Check lesson 2, exercise 2: squared error per image of the mean image."""
 
     def judgement() -> str:
-        variance = images.var(axis=0, dtype=np.float64)
+        # In float64 without a copy of all images.
+        squares = np.einsum("ij,ij->j", images, images, dtype=np.float64) / len(images)
+        variance = squares - np.square(images.mean(axis=0, dtype=np.float64))
         near = {
             "sum over the pixels instead of averaging over them": variance.mean(),
-            "this is the error of an all-black image": np.square(images, dtype=np.float64)
-            .sum(axis=1)
-            .mean(),
+            "this is the error of an all-black image": squares.sum(),
             "average over the images": variance.sum() * len(images),
         }
         return _compare(answer, variance.sum(), near, rtol=1e-3)
@@ -215,28 +216,37 @@ def check_steps_to(steps_to: Callable[[np.ndarray, np.ndarray, float], int | Non
     _judge(judgement)
 
 
-def check_shuffle(shuffle: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> None:
-    """Check lesson 5, exercise 2: the entries of a matrix, randomly permuted."""
+def check_permutation_p_value(p_value: Callable[[np.ndarray, np.ndarray], float]) -> None:
+    """Check lesson 5, exercise 2: an exact permutation test of two means, in both directions."""
 
     def judgement() -> str:
-        matrix = np.arange(2000.0).reshape(40, 50)
-        kept = matrix.copy()
-        answer = shuffle(matrix, np.random.default_rng(5))
-        if answer is ...:
-            return NOT_ATTEMPTED
-        answer = np.asarray(answer)
-        if not np.array_equal(matrix, kept):
-            return "Nearly: the matrix that was handed in must stay as it is."
-        if answer.shape != matrix.shape:
-            return f"Not yet: expected shape {matrix.shape}, received {answer.shape}."
-        if not np.array_equal(np.sort(answer, axis=None), np.sort(matrix, axis=None)):
-            return "Not yet: every entry must be there exactly once."
-        rows = np.sort(answer, axis=1)
-        if np.array_equal(rows[np.argsort(rows[:, 0])], matrix):
-            return "Nearly: whole rows, or entries within rows, stayed together."
-        columns = np.sort(answer, axis=0)
-        if np.array_equal(columns[:, np.argsort(columns[0])], matrix):
-            return "Nearly: whole columns, or entries within columns, stayed together."
+        cases = [
+            (np.array([4.0, 5.0, 6.0]), np.array([1.0, 2.0, 3.0])),
+            (np.array([0.3, 0.1, 0.7, 0.2]), np.array([0.6, 0.5, 0.9])),
+            (np.array([1.0, 1.0]), np.array([1.0, 1.0, 1.0])),
+        ]
+        for one, other in cases:
+            answer = p_value(one.copy(), other.copy())
+            if answer is ...:
+                return NOT_ATTEMPTED
+            right, one_sided = (
+                permutation_test((one, other), difference, alternative="greater").pvalue
+                for difference in (_absolute, _directed)
+            )
+            if np.isclose(answer, right):
+                continue
+            where = f"for {one.tolist()} and {other.tolist()}"
+            if np.isclose(answer, one_sided):
+                return f"Nearly: {where} only one direction was counted."
+            return f"Not yet: {where} expected {right:.3f}, received {answer}."
         return RIGHT
 
     _judge(judgement)
+
+
+def _absolute(one: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
+    return np.abs(_directed(one, other, axis))
+
+
+def _directed(one: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
+    return np.mean(one, axis) - np.mean(other, axis)

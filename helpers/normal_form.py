@@ -39,7 +39,7 @@ def normal_form(notebook: NotebookNode) -> NotebookNode:
     papermill go; output in pieces is joined; cells without an id of their own get one that
     follows from their content.
     """
-    notebook = deepcopy(notebook)
+    notebook = without_widgets(notebook)
     notebook.metadata = NotebookNode(
         kernelspec=NotebookNode(_KERNEL), language_info=NotebookNode(_LANGUAGE)
     )
@@ -58,6 +58,23 @@ def normal_form(notebook: NotebookNode) -> NotebookNode:
             _number(cell, count)
             cell.outputs = _joined(cell.outputs)
     notebook.cells = cells
+    return notebook
+
+
+def without_widgets(notebook: NotebookNode) -> NotebookNode:
+    """Return a copy in which every widget has given way to the picture that stands for it.
+
+    A widget without a picture goes altogether: without its kernel it could not answer.
+    """
+    notebook = deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        outputs = cell.get("outputs", [])
+        widgets = [output for output in outputs if _WIDGETS in output.get("data", {})]
+        for widget in widgets:
+            del widget.data[_WIDGETS]
+            if "image/png" not in widget.data:
+                outputs.remove(widget)
     return notebook
 
 
@@ -87,8 +104,6 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Join what was printed in a row, which arrives in pieces of accidental size."""
     joined: list[NotebookNode] = []
     for output in outputs:
-        if _WIDGETS in output.get("data", {}):
-            continue
         last = joined[-1] if joined else {}
         stream = output.output_type == "stream" and last.get("output_type") == "stream"
         if stream and output.name == last.name:

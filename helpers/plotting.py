@@ -1,9 +1,12 @@
 """Figures of arrays.  Every function takes ``ax=None``, draws, and returns the Axes."""
 
+import base64
+import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
@@ -27,12 +30,74 @@ def show(drawn: Axes | Figure, alt: str) -> None:
     alt : str
         What the figure shows, in a sentence.
     """
+    display(
+        {"image/png": _png(drawn), "text/plain": alt},
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )
+
+
+def _png(drawn: Axes | Figure) -> bytes:
+    """Return a figure, or the figure of Axes, as a PNG, and close it."""
     figure = drawn if isinstance(drawn, Figure) else drawn.figure
     png = io.BytesIO()
     figure.savefig(png, format="png")
     plt.close(figure)
-    bundle = {"image/png": png.getvalue(), "text/plain": alt}
-    display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+    return png.getvalue()
+
+
+def explore(
+    drawn: Axes | Figure,
+    alt: str,
+    draw: Callable[..., np.ndarray],
+    ranges: Mapping[str, tuple[float, float]],
+) -> None:
+    """Show a figure as `show` does and, where widgets are alive, sliders that change a picture.
+
+    Both are one output in two forms, and the reader's program takes the richest it knows: a
+    notebook with a kernel the sliders, everything else the figure.  A notebook in normal form
+    keeps the figure only.
+
+    Parameters
+    ----------
+    drawn, alt
+        The figure and its text alternative, as in `show`.
+    draw : callable
+        Takes one float for each slider, returns grey values from 0 to 1, shape [height, width].
+    ranges : mapping of str to pair of float
+        Name of each slider -> its lowest and highest value; it starts in the middle.
+    """
+    still = _png(drawn)
+    sliders = [
+        ipywidgets.FloatSlider(
+            value=(low + high) / 2, min=low, max=high, step=(high - low) / 100, description=name
+        )
+        for name, (low, high) in ranges.items()
+    ]
+    picture = ipywidgets.Image(width=224, height=224)
+
+    def update(_change: object = None) -> None:
+        pixels, png = draw(*[slider.value for slider in sliders]), io.BytesIO()
+        # Enlarged here: browsers would smooth the pixels.
+        plt.imsave(png, np.kron(pixels, np.ones([8, 8])), cmap="gray", vmin=0, vmax=1)
+        picture.value = png.getvalue()
+
+    for slider in sliders:
+        slider.observe(update, "value")
+    update()
+    source = f"data:image/png;base64,{base64.b64encode(still).decode()}"
+    figure = ipywidgets.HTML(f'<img alt="{html.escape(alt)}" src="{source}">')
+    box = ipywidgets.HBox([figure, ipywidgets.VBox([*sliders, picture])])
+    widget = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
+    display(
+        {
+            "image/png": still,
+            "text/plain": alt,
+            "application/vnd.jupyter.widget-view+json": widget,
+        },
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )
 
 
 def tile(
@@ -181,6 +246,42 @@ def curves(
     return ax
 
 
+def class_map(
+    points: np.ndarray,
+    labels: np.ndarray,
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw points in a plane, coloured by class, each class's number at its middle.
+
+    Parameters
+    ----------
+    points : numpy.ndarray, shape [n, 2]
+        For example codes of two numbers.
+    labels : numpy.ndarray, shape [n]
+        Their classes; the numbers keep classes apart where colours cannot.
+    xlabel, ylabel, title : str
+        What the axes and the map show.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(4, 4))[1]
+    colors = plt.get_cmap("tab10")
+    # In random order no class covers all others.
+    order = np.random.default_rng(0).permutation(len(points))
+    ax.scatter(*points[order].T, s=4, c=colors(labels[order] % 10), linewidths=0)
+    for label in np.unique(labels):
+        x, y = np.median(points[labels == label], axis=0)
+        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colors(label % 10)}
+        ax.text(x, y, str(label), ha="center", va="center", weight="bold", fontsize=9, bbox=box)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    return ax
+
+
 def network(sizes: Sequence[int], names: Mapping[int, str], *, ax: Axes | None = None) -> Axes:
     """Draw a network as one bar for each layer, its height growing with the layer's size.
 
@@ -207,4 +308,77 @@ def network(sizes: Sequence[int], names: Mapping[int, str], *, ax: Axes | None =
             ax.add_patch(plt.Polygon(corners, color="#cfe3f1", zorder=1))
     ax.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.85, 0.7))
     ax.set_axis_off()
+    return ax
+
+
+def runs(x: np.ndarray, ys: Mapping[str, np.ndarray], *, xlabel: str, ylabel: str) -> Figure:
+    """Draw the curves of many runs, a panel for each kind of run, the median as a thick line.
+
+    Parameters
+    ----------
+    x : numpy.ndarray, shape [m]
+        For example the steps at which something was measured.
+    ys : mapping of str to numpy.ndarray, shape [n_runs, m]
+        Kind -> one curve a run.
+    xlabel, ylabel : str
+        What the axes show, with units.
+    """
+    columns = min(len(ys), 3)
+    n_rows = -(-len(ys) // columns)
+    figure, axes = plt.subplots(
+        n_rows,
+        columns,
+        figsize=(3 * columns, 2.6 * n_rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for place, (ax, (kind, curves_of_kind)) in enumerate(zip(axes.flat, ys.items(), strict=False)):
+        color = f"C{place % 6}"
+        for curve in curves_of_kind:
+            ax.plot(x, curve, color=color, linewidth=0.7, alpha=0.6)
+        ax.plot(x, np.median(curves_of_kind, axis=0), color=color, linewidth=2)
+        ax.set_title(kind)
+        ax.locator_params(axis="x", nbins=4)
+    for ax in axes.flat[len(ys) :]:
+        figure.delaxes(ax)
+    for column in range(columns):
+        last = axes[max(row for row in range(n_rows) if row * columns + column < len(ys)), column]
+        last.set_xlabel(xlabel)
+        last.tick_params(labelbottom=True)
+    figure.supylabel(ylabel, fontsize="medium")
+    return figure
+
+
+def dots(
+    ys: Mapping[str, np.ndarray],
+    intervals: Mapping[str, tuple[float, float]],
+    *,
+    ylabel: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw every run as a dot, with the mean of its kind and an interval for it.
+
+    Parameters
+    ----------
+    ys : mapping of str to numpy.ndarray, shape [n_runs]
+        Kind -> one number a run.
+    intervals : mapping of str to (float, float)
+        Kind -> lower and upper end.
+    ylabel : str
+        What the numbers are, with units.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(6.5, 3.4))[1]
+    for place, (kind, numbers) in enumerate(ys.items()):
+        color = f"C{place % 6}"
+        beside = place + np.linspace(-0.12, 0.12, len(numbers)) if len(numbers) > 1 else [place]
+        ax.plot(beside, numbers, "o", color=color, markersize=5, alpha=0.7)
+        low, high = intervals[kind]
+        ax.plot([place + 0.25] * 2, [low, high], "-", color="#333333", linewidth=1.5)
+        ax.plot(place + 0.25, np.mean(numbers), "_", color="#333333", markersize=12)
+    ax.set_xticks(range(len(ys)), list(ys))
+    ax.set(ylabel=ylabel, xlim=(-0.5, len(ys) - 0.3))
     return ax

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jinja2
 
-from helpers import files, stamps
+from helpers import files, normal_form, stamps
 from helpers.lessons import Lesson
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -219,7 +219,8 @@ def render(notebook: Path, title: str, folder: Path) -> str:
     template = (_TEMPLATES / "lesson.html.j2").read_text(encoding="utf-8")
     exporter = Exporter(raw_template=template)
     exporter.register_filter("mathml", lambda source: mathml(source, block=True))
-    content = nbformat.read(notebook, as_version=4)
+    # Widgets would need scripts from a server, and a kernel to answer.
+    content = normal_form.without_widgets(nbformat.read(notebook, as_version=4))
     return exporter.from_notebook_node(content, resources=resources)[0]
 
 

@@ -283,13 +283,9 @@ def _to_tensors(
     }
 
 
-def _check_form(data: list[tf.Tensor], expected: list[tf.Tensor]) -> None:
-    """Refuse data that the compiled program was not made for."""
-    forms = [
-        [(tensor.dtype.name, *tensor.shape) for tensor in tensors] for tensors in (expected, data)
-    ]
-    if forms[0] != forms[1]:
-        raise ValueError(f"data of a run: expected {forms[0]}, received {forms[1]}")
+def _form(data: list[tf.Tensor]) -> list[tuple]:
+    """Return what the compiled program takes for granted of its data."""
+    return [(tensor.dtype.name, *tensor.shape) for tensor in data]
 
 
 class _Session:
@@ -310,7 +306,8 @@ class _Session:
         self._batch_size = batch_size
         self._every = every
         self._block = _compile_block(model, optimizer, data, loss, (every, batch_size), jit_compile)
-        self._data = data
+        # Not the data themselves: compiled functions live on in cycles until the next collection.
+        self._form = _form(data)
         # What is no weight of the model but changes while it trains: the optimiser's moments, and
         # the random numbers of dropout layers.
         weights = {id(variable) for variable in model.weights}
@@ -331,7 +328,8 @@ class _Session:
         self, data: list[tf.Tensor], steps: int, seed: int, advance: Callable[[int], object]
     ) -> History:
         """Make ``steps`` steps, measuring before the first and after every ``every``."""
-        _check_form(data, self._data)
+        if _form(data) != self._form:
+            raise ValueError(f"data of a run: expected {self._form}, received {_form(data)}")
         every = self._every
         losses, measured = [], [self._measure(data)]
         blocks = batch_rows(

@@ -464,6 +464,41 @@ def test_normal_form():
     assert normal_form.text(tidy).endswith("}\n")
 
 
+def _with_widgets():
+    """Return a notebook with a widget that has a picture and one that has none."""
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    cell = new_code_cell("explore()", id="a", execution_count=1)
+    cell.outputs = [
+        new_output("display_data", {**widget, "image/png": "AAAA", "text/plain": "A grid."}),
+        new_output("display_data", {**widget, "text/plain": "HBox()"}),
+        new_output("display_data", {"text/plain": "no widget"}),
+    ]
+    cells = [new_markdown_cell("# Title", id="b"), cell]
+    return new_notebook(cells=cells, metadata={"widgets": {"state": {}}})
+
+
+@pytest.mark.parametrize("tidy", [normal_form.without_widgets, normal_form.normal_form])
+def test_of_a_widget_the_picture_stays(tidy):
+    notebook = _with_widgets()
+    before = deepcopy(notebook)
+    cell = tidy(notebook).cells[1]
+    assert notebook == before
+    assert [dict(output.data) for output in cell.outputs] == [
+        {"image/png": "AAAA", "text/plain": "A grid."},
+        {"text/plain": "no widget"},
+    ]
+    assert "widgets" not in tidy(notebook).metadata
+
+
+def test_a_page_shows_the_picture_of_a_widget_and_loads_no_script(tmp_path):
+    path = tmp_path / "a.ipynb"
+    nbformat.write(_with_widgets(), path)
+    page = report.render(path, "A", tmp_path)
+    assert "data:image/png;base64,AAAA" in page
+    assert "widget-view" not in page
+    assert "html-manager" not in page
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

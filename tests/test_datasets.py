@@ -229,6 +229,24 @@ def test_read_idx_of_missing_file(tmp_path: Path) -> None:
 # --- What is asked for ----------------------------------------------------------------------
 
 
+def test_images_file_of_complete_data_is_the_file_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = compressed(tiny_files())
+    put(tmp_path / "mnist", contents)
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+    dataset = datasets.Dataset("mnist", "MNIST", "full", (), **tiny_arrays())
+    assert datasets.images_file(dataset) == contents[TRAIN_IMAGES]
+
+
+def test_images_file_of_the_sample_has_the_same_format(tmp_path: Path) -> None:
+    dataset = datasets.Dataset("mnist", "MNIST", "sample", (), **tiny_arrays())
+    packed = datasets.images_file(dataset)
+    assert gzip.decompress(packed) == idx(dataset.train_images)
+    (tmp_path / "images.gz").write_bytes(packed)
+    np.testing.assert_array_equal(datasets.read_idx(tmp_path / "images.gz"), dataset.train_images)
+
+
 def test_unknown_name() -> None:
     with pytest.raises(ValueError, match="expected one of mnist, fashion_mnist, received 'cifar'"):
         datasets.load("cifar")

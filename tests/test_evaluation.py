@@ -135,6 +135,27 @@ def test_linear_probe_cannot_read_what_no_plane_separates():
     assert evaluation.linear_probe(corners, labels, corners, labels) <= 0.75
 
 
+def test_neighbours_in_separate_clusters_agree():
+    labels = np.arange(60) % 3
+    points = 100 * labels[:, None] + np.random.default_rng(6).normal(size=[60, 2])
+    assert evaluation.neighbour_agreement(points, labels) == 1
+
+
+def test_neighbours_are_counted_as_by_sorting_all_distances():
+    rng = np.random.default_rng(7)
+    points, labels = rng.normal(size=[50, 4]), rng.integers(0, 3, 50)
+    distances = np.linalg.norm(points[:, None] - points, axis=2) + np.diag([np.inf] * 50)
+    nearest = np.argsort(distances, axis=1)[:, :5]
+    expected = np.mean([labels[rows] == label for rows, label in zip(nearest, labels, strict=True)])
+    assert evaluation.neighbour_agreement(points, labels, 5) == pytest.approx(expected)
+
+
+def test_no_point_is_its_own_neighbour():
+    # Every point lies on one of another class, its nearest neighbour.
+    points = np.repeat(np.arange(6.0), 2)[:, None] * 10
+    assert evaluation.neighbour_agreement(points, np.arange(12) % 2, 1) == 0
+
+
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
@@ -194,3 +215,16 @@ def test_steps_to_is_the_first_step_at_or_above_a_level(level, expected):
 
 def test_steps_to_returns_what_json_knows():
     assert type(evaluation.steps_to(np.array([0, 100]), np.array([0.1, 0.6]), 0.5)) is int
+
+
+def test_bootstrap_interval_is_that_of_the_normal_distribution_for_many_scores():
+    scores = np.random.default_rng(0).normal(3, 2, 400)
+    low, high = evaluation.bootstrap_interval(scores)
+    half = 1.96 * scores.std() / np.sqrt(400)
+    np.testing.assert_allclose([low, high], [scores.mean() - half, scores.mean() + half], rtol=0.01)
+    narrow = evaluation.bootstrap_interval(scores, level=0.5)
+    assert low < narrow[0] < scores.mean() < narrow[1] < high
+
+
+def test_bootstrap_interval_of_one_score_is_the_score():
+    assert evaluation.bootstrap_interval(np.array([7.0])) == (7.0, 7.0)

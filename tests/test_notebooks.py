@@ -124,8 +124,9 @@ def test_stored_outputs_come_from_the_complete_data(path):
     assert "SAMPLE" not in shown
 
 
-def test_the_readmes_picture_is_the_one_the_lesson_shows():
-    path = NOTEBOOKS / "03_deep_autoencoder.ipynb"
+@pytest.mark.parametrize("lesson", ["03_deep_autoencoder", "05_comparison"])
+def test_the_readmes_pictures_are_those_the_lessons_show(lesson):
+    path = NOTEBOOKS / f"{lesson}.ipynb"
     shown = normal_form.picture(nbformat.read(path, as_version=4))
     assert shown == path.with_suffix(".png").read_bytes(), "run `make refresh`"
     assert f"notebooks/{path.stem}.png" in (NOTEBOOKS.parent / "README.md").read_text("utf-8")
@@ -218,3 +219,44 @@ def test_lesson_4_climbs_as_pretraining_does(sample):
     codes = pretraining.decode(twin[1].decoder, twin[1].codes)
     remembered = pretraining.decode(twin[0].decoder, np.maximum(codes, 0))
     np.testing.assert_allclose(lesson["decode_down"](own[1].codes, own), remembered, rtol=1e-4)
+
+
+def test_lesson_5_starts_differ_in_what_their_names_say_only():
+    lesson = definitions("05_comparison", units=[30, 20])
+    sizes = [(784, 30), (30,), (30, 20), (20,), (20, 10), (10,)]
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=size) for size in sizes]
+    shuffled = lesson["shuffled"](weights, 3)
+    for i, (before, after) in enumerate(zip(weights, shuffled, strict=True)):
+        np.testing.assert_array_equal(np.sort(before, axis=None), np.sort(after, axis=None))
+        assert np.array_equal(before, after) == (i not in (0, 2))
+    spreads = {"normal": [0.01] * 3, "He": [], "Glorot": []}
+    spreads["He"] = [np.sqrt(2 / below) for below, _ in sizes[::2]]
+    spreads["Glorot"] = [np.sqrt(2 / (below + above)) for below, above in sizes[::2]]
+    for kind, expected in spreads.items():
+        drawn = lesson["drawn"](kind, 3)
+        assert [w.shape for w in drawn] == sizes
+        assert not any(bias.any() for bias in drawn[1::2])
+        np.testing.assert_allclose([w.std() for w in drawn[::2]], expected, rtol=0.2)
+        assert not np.array_equal(drawn[0], lesson["drawn"](kind, 4)[0])
+    encoders = [weights[:2], weights[2:4]]
+    levels = [pretraining.Level(encoder, [], np.empty(0), None) for encoder in encoders]
+    stacked = lesson["pretrained"](levels, 3)
+    for before, after in zip(weights[:4], stacked[:4], strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert [w.shape for w in stacked] == sizes
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "claimed", "verdict"),
+    [
+        ([96, 97, 98], [93, 94, 95], True, "holds (p = 0.10)"),
+        ([93, 94, 95], [96, 97, 98], True, "contradicted (p = 0.10)"),
+        ([93, 96.5, 98], [94, 96, 97], True, "left open: the runs do not tell"),
+        ([96, 97], [93, 94], True, "left open: fewer than three runs each"),
+        ([96, 97, 98], [93, 94, 95], False, "not tested: the claim is about 30,000 steps"),
+        (np.full(20, 96.0) + np.arange(20), np.full(20, 90.0), True, "holds (p = 0.00)"),
+    ],
+)
+def test_lesson_5_verdicts_follow_from_the_numbers(one, other, claimed, verdict):
+    assert definitions("05_comparison")["compare"](one, other, claimed).startswith(verdict)

@@ -1,5 +1,8 @@
 """Figures: what they draw, where they draw it, and the words that stand for them."""
 
+from dataclasses import dataclass
+
+import ipywidgets
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -121,6 +124,61 @@ def test_the_picture_shows_what_was_drawn(outputs):
     assert pictures[0] != pictures[1]
 
 
+# --------------------------------------------------------------------------------------- explore
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+@dataclass
+class Explored:
+    """What `explore` has shown, its controls, and the points it had drawn."""
+
+    output: dict
+    controls: tuple[ipywidgets.Widget, ...]
+    points: list[tuple[float, ...]]
+
+
+@pytest.fixture
+def explored(outputs, monkeypatch) -> Explored:
+    points, boxes = [], []
+
+    def draw(*point: float) -> np.ndarray:
+        points.append(point)
+        return np.full([4, 3], point[0] / 10)
+
+    def box(children: list[ipywidgets.Widget]) -> ipywidgets.Widget:
+        boxes.append(ipywidgets.Box(children))
+        return boxes[-1]
+
+    monkeypatch.setattr(plotting.ipywidgets, "HBox", box)
+    plotting.explore(plt.figure(), "A grid.", draw, {"first": (0, 10), "second": (-2, 2)})
+    (output,), (whole,) = outputs, boxes
+    assert output["data"][WIDGET]["model_id"] == whole.model_id
+    return Explored(output, whole.children[1].children, points)
+
+
+def test_explore_shows_the_figure_where_there_are_no_widgets(explored):
+    output = explored.output
+    assert set(output["data"]) == {"image/png", "text/plain", WIDGET}
+    assert output["data"]["text/plain"] == "A grid."
+    assert output["data"]["image/png"].startswith(PNG_START)
+    assert output["metadata"] == {"image/png": {"alt": "A grid."}}
+    assert plt.get_fignums() == []
+
+
+def test_explore_starts_in_the_middle_and_follows_its_sliders(explored):
+    first, second, picture = explored.controls
+    assert [slider.description for slider in (first, second)] == ["first", "second"]
+    assert (first.min, first.max, second.min, second.max) == (0, 10, -2, 2)
+    before = bytes(picture.value)
+    first.value = 7
+    second.value = -1
+    assert explored.points == [(5, 0), (7, 0), (7, -1)]
+    assert before.startswith(PNG_START)
+    assert bytes(picture.value).startswith(PNG_START)
+    assert bytes(picture.value) != before
+
+
 # --------------------------------------------------------------------------------- where it draws
 
 
@@ -136,11 +194,18 @@ def draw_network(ax: Axes | None) -> Axes:
     return plotting.network([784, 100, 784], {1: "code"}, ax=ax)
 
 
-DRAWINGS = pytest.mark.parametrize("draw", [draw_curves, draw_picture, draw_network])
+def draw_class_map(ax: Axes | None) -> Axes:
+    points, labels = np.random.default_rng(0).random([40, 2]), np.arange(40) % 10
+    return plotting.class_map(points, labels, xlabel="x", ylabel="y", ax=ax)
+
+
+DRAWINGS = pytest.mark.parametrize(
+    "draw", [draw_curves, draw_picture, draw_network, draw_class_map]
+)
 
 
 def is_empty(ax: Axes) -> bool:
-    return not ax.lines and not ax.images and not ax.patches
+    return not any([ax.lines, ax.images, ax.patches, ax.collections])
 
 
 @DRAWINGS
@@ -247,6 +312,22 @@ def test_everything_of_a_network_lies_inside_its_axes(ax):
         assert bottom <= min(y0, y1) <= max(y0, y1) <= top
 
 
+def test_a_class_map_shows_every_point_and_numbers_the_classes_where_they_are(ax):
+    labels = np.arange(30) % 3
+    points = 10.0 * labels[:, None] + np.random.default_rng(0).random([30, 2])
+    plotting.class_map(points, labels, xlabel="first", ylabel="second", title="Codes", ax=ax)
+    (dots,) = ax.collections
+    drawn = np.asarray(dots.get_offsets())
+    np.testing.assert_array_equal(np.sort(drawn, axis=0), np.sort(points, axis=0))
+    colors = {tuple(color) for color in dots.get_facecolors()}
+    assert len(colors) == 3
+    assert texts(ax) == ["0", "1", "2"]
+    for label, text in enumerate(ax.texts):
+        expected = np.median(points[labels == label], axis=0)
+        np.testing.assert_allclose(text.get_position(), expected)
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("first", "second", "Codes")
+
+
 def test_a_named_grid_shows_every_image_above_its_name():
     images, names = random_images(7), [f"class {i}" for i in range(7)]
     figure = plotting.named_grid(images, names, columns=3)
@@ -296,3 +377,32 @@ def test_the_courses_colours_differ_in_lightness():
     grey = [float(np.dot(color, [0.299, 0.587, 0.114])) for color in colors]
     assert abs(grey[0] - grey[1]) > 0.08  # most figures have two curves
     assert len(set(colors)) == len(colors) == 6
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 5])
+def test_runs_have_a_panel_a_kind_a_line_a_run_and_the_median(kinds):
+    x = np.arange(4)
+    ys = {f"kind {k}": np.arange(12.0).reshape(3, 4) + k for k in range(kinds)}
+    figure = plotting.runs(x, ys, xlabel="step", ylabel="accuracy (%)")
+    assert [ax.get_title() for ax in figure.axes] == list(ys)
+    for ax, curves in zip(figure.axes, ys.values(), strict=True):
+        *thin, thick = ax.get_lines()
+        for line, curve in zip(thin, curves, strict=True):
+            np.testing.assert_array_equal(line.get_ydata(), curve)
+        np.testing.assert_array_equal(thick.get_ydata(), curves[1])
+        assert thick.get_linewidth() > thin[0].get_linewidth()
+    named = {ax.get_title() for ax in figure.axes if ax.get_xlabel() == "step"}
+    assert named == set(list(ys)[-3:])
+    plt.close(figure)
+
+
+def test_dots_show_every_run_the_mean_and_its_interval():
+    ys = {"one": np.array([1.0, 2.0, 6.0]), "other": np.array([4.0])}
+    ax = plotting.dots(ys, {"one": (1.5, 5.0), "other": (4.0, 4.0)}, ylabel="accuracy (%)")
+    runs, interval, mean, *_ = ax.get_lines()
+    np.testing.assert_array_equal(runs.get_ydata(), ys["one"])
+    np.testing.assert_array_equal(interval.get_ydata(), [1.5, 5.0])
+    assert np.ravel(mean.get_ydata()) == [3.0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == list(ys)
+    assert ax.get_ylabel() == "accuracy (%)"
+    plt.close(ax.figure)
