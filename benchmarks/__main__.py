@@ -16,7 +16,10 @@ from benchmarks.work import CLASSIFIER, DEEP
 from helpers import datasets, files
 
 PACKAGES = ("tensorflow", "keras", "numpy", "torch", "jax", "jaxlib", "optax")
-AGREEMENT = 1e-3
+# Rounding differs between the ways, and narrow rectified layers double a difference every few
+# steps: only the first steps can tell whether the work is the same.
+AGREEMENT_STEPS = 20
+AGREEMENT = 1e-4
 
 
 @click.command()
@@ -88,7 +91,7 @@ def main(rounds: int, ways_only: bool) -> None:
 
 
 def _deviations(timings: dict[str, Timing]) -> dict[str, float]:
-    """Return how far each way's losses lie from the eager tape's, relatively, over 100 steps.
+    """Return how far each way's first losses lie from the eager tape's, relatively.
 
     A way that gives only a mean is held against the mean of the course's losses.
     """
@@ -100,8 +103,8 @@ def _deviations(timings: dict[str, Timing]) -> dict[str, float]:
         if len(losses) == 1:
             found[name] = float(abs(losses[0] / course.mean() - 1))
         elif len(losses):
-            count = min(len(losses), len(eager))
-            found[name] = float(np.abs(losses[:count] / eager[:count] - 1).max())
+            ratio = losses[:AGREEMENT_STEPS] / eager[:AGREEMENT_STEPS]
+            found[name] = float(np.abs(ratio - 1).max())
     return found
 
 
