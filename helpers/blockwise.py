@@ -19,6 +19,9 @@ RowFunction = Callable[..., tf.Tensor]
 def to_tensors(arrays: Sequence[np.ndarray | tf.Tensor]) -> list[tf.Tensor]:
     """Return arrays as tensors, floats as float32.
 
+    Large arrays that lie in memory as TensorFlow needs them, as the images of `datasets.split`
+    do, are not copied: the tensor is another view of the array.
+
     Parameters
     ----------
     arrays : sequence of arrays
@@ -40,15 +43,33 @@ def _to_tensor(array: np.ndarray | tf.Tensor) -> tf.Tensor:
         return tf.cast(array, tf.float32) if array.dtype == tf.float64 else array
     if array.dtype == np.float64:
         array = array.astype(np.float32)
+    if _can_share(array):
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     # A tensor made from an array at one go keeps a second copy of it for as long as it lives.
     blocks = [array[start : start + BLOCK_ROWS] for start in range(0, len(array), BLOCK_ROWS)]
     return tf.concat(blocks, axis=0) if len(blocks) > 1 else tf.convert_to_tensor(array)
+
+
+def _can_share(array: np.ndarray) -> bool:
+    """Tell whether TensorFlow may compute with an array's own memory.
+
+    TensorFlow ends the process over memory that does not begin at a multiple of 64 bytes.
+    """
+    return (
+        len(array) > BLOCK_ROWS
+        and array.dtype == np.float32
+        and array.flags.c_contiguous
+        and array.flags.writeable
+        and array.ctypes.data % 64 == 0
+    )
 
 
 def compile_mean(
     function: RowFunction,
     model: keras.Layer,
     tensors: Sequence[tf.Tensor],
+    *,
+    copies: tuple[int, ...] = (),
 ) -> Callable[[Sequence[tf.Tensor]], tf.Tensor]:
     """Compile the mean of ``function(model, *rows)`` over all rows of some tensors.
 
@@ -61,11 +82,13 @@ def compile_mean(
         Its weights are read anew at every call.
     tensors : sequence of tf.Tensor
         From `to_tensors`; only their shapes and dtypes matter here.
+    copies : tuple of int
+        Axes that the function returns in front of the rows, for copies of a model.
 
     Returns
     -------
     callable
-        Takes tensors of these shapes and dtypes, returns the mean, a float64 scalar.
+        Takes tensors of these shapes and dtypes, returns the means, float64, shape [*copies].
     """
     n_rows = len(tensors[0])
     size = min(BLOCK_ROWS, n_rows)
@@ -78,14 +101,17 @@ def compile_mean(
             # before it has counted.
             first = tf.minimum(start, n_rows - size)
             values = function(model, *[_rows(tensor, first, size) for tensor in tensors])
-            if values.shape != (size,):
-                raise ValueError(f"expected one value per row, ({size},), received {values.shape}")
+            if values.shape != (*copies, size):
+                raise ValueError(
+                    f"expected one value per row, ({size},), received "
+                    f"{tuple(values.shape[len(copies) :])}"
+                )
             new = first + tf.range(size) >= start
             values = tf.where(new, tf.cast(values, tf.float64), 0)
-            return start + size, total + tf.reduce_sum(values)
+            return start + size, total + tf.reduce_sum(values, axis=-1)
 
         _, total = tf.while_loop(
-            lambda start, _: start < n_rows, add_block, [0, tf.zeros([], tf.float64)]
+            lambda start, _: start < n_rows, add_block, [0, tf.zeros(copies, tf.float64)]
         )
         return total / n_rows
 

@@ -276,7 +276,17 @@ def _instructions(name: str) -> str:
 
 def _to_split(images: np.ndarray, labels: np.ndarray) -> Split:
     flat = images.reshape(len(images), -1)
-    return Split(flat / np.float32(255), labels.astype(np.int32))
+    scaled = _aligned_empty(flat.shape)
+    np.divide(flat, np.float32(255), out=scaled)
+    return Split(scaled, labels.astype(np.int32))
+
+
+def _aligned_empty(shape: tuple[int, int], boundary: int = 64) -> np.ndarray:
+    """Return an array that begins where TensorFlow wants tensors to, so that it need not copy."""
+    size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
+    memory = np.empty(size + boundary, np.uint8)
+    first = -memory.ctypes.data % boundary
+    return memory[first : first + size].view(np.float32).reshape(shape)
 
 
 def _decompress(raw: bytes) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
@@ -170,9 +171,12 @@ def train(
     _check(steps=steps, batch_size=batch_size, every=every)
     tensors = blockwise.to_tensors(data)
     measured = _to_tensors(measures or {}, data, tensors)
-    session = _Session(model, optimizer, tensors, loss, batch_size, every, measured, jit_compile)
+    session = _Session(
+        _One(model), optimizer, tensors, loss, batch_size, every, measured, jit_compile
+    )
     with progress.bar(steps, description) as bar:
-        return session.run(tensors, steps, seed, bar.update)
+        (history,) = session.run(tensors, steps, seed, bar.update)
+    return history
 
 
 def train_many(
@@ -187,13 +191,15 @@ def train_many(
     every: int = 100,
     measures: Measures | None = None,
     jit_compile: bool = True,
+    together: int = 1,
     workers: int = 2,
     description: str = "training",
 ) -> list[Run]:
     """Train one architecture from several starts, side by side and compiled only once a worker.
 
-    Every run is what `train` would have made of it alone: the workers share the data and nothing
-    else.
+    Every run is what it would be alone, bit for bit: with ``together=1`` what `train` makes of
+    it, with more what a single start makes with the same ``together``.  (Between the two, sums
+    are made in another order.)
 
     Parameters
     ----------
@@ -203,9 +209,14 @@ def train_many(
         Initial weights and seed of each run.
     optimizer : callable
         Returns a new Keras optimiser; called once a worker.
+    together : int
+        Starts computed as one: those with the same seed and data see the same mini-batches, so
+        that what each network does with them becomes one larger, and faster, product.  Needs an
+        optimiser that treats every number by itself, as Adam does, and a model without state
+        beside its trainable weights.
     workers : int
-        Runs under way at the same time.  Two keep two cores busy, which one small network
-        cannot.
+        Runs, or groups of runs, under way at the same time.  Two keep two cores busy, which one
+        small network cannot.
     data, loss, steps, batch_size, every, measures, jit_compile, description
         As in `train`.
 
@@ -219,46 +230,66 @@ def train_many(
     ValueError, FloatingPointError
         As `train` does.
     """
-    _check(steps=steps, batch_size=batch_size, every=every, workers=workers)
+    _check(steps=steps, batch_size=batch_size, every=every, together=together, workers=workers)
     tensors = blockwise.to_tensors(data)
     measured = _to_tensors(measures or {}, data, tensors)
-    waiting: SimpleQueue[_Session] = SimpleQueue()
-    for _ in range(min(workers, len(starts))):
-        waiting.put(
-            _Session(
-                build(),
-                optimizer(),
-                tensors,
-                loss,
-                batch_size,
-                every,
-                measured,
-                jit_compile,
-            )
+    groups = _groups(starts, data, together)
+
+    def session() -> _Session:
+        network = _One(build()) if together == 1 else _Several(build(), together)
+        return _Session(
+            network, optimizer(), tensors, loss, batch_size, every, measured, jit_compile
         )
 
-    def own(start: Start) -> list[tf.Tensor]:
-        if start.data is None or all(a is b for a, b in zip(start.data, data, strict=False)):
-            return tensors
-        return blockwise.to_tensors(start.data)
+    waiting: SimpleQueue[_Session] = SimpleQueue()
+    for _ in range(min(workers, len(groups))):
+        waiting.put(session())
 
-    def run(start: Start) -> Run:
+    def run(group: list[int]) -> list[Run]:
+        members = [starts[i] for i in group]
+        own = members[0].data
         session = waiting.get()
         try:
-            session.reset(start.weights)
-            history = session.run(own(start), steps, start.seed, bar.update)
-            return Run(session.model.get_weights(), history)
+            session.reset([start.weights for start in members])
+            histories = session.run(
+                tensors if _same(own, data) else blockwise.to_tensors(own),
+                steps,
+                members[0].seed,
+                lambda count: bar.update(count * len(members)),
+            )
+            return [
+                Run(weights, history)
+                for weights, history in zip(session.weights(), histories, strict=False)
+            ]
         finally:
             waiting.put(session)
 
+    runs: dict[int, Run] = {}
     with progress.bar(steps * len(starts), description) as bar, ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(run, start) for start in starts]
+        futures = [pool.submit(run, group) for group in groups]
         try:
-            return [future.result() for future in futures]
+            for group, future in zip(groups, futures, strict=True):
+                runs |= zip(group, future.result(), strict=False)
         except BaseException:
             for future in futures:
                 future.cancel()
             raise
+    return [runs[i] for i in range(len(starts))]
+
+
+def _groups(starts: Sequence[Start], data: Sequence, size: int) -> list[list[int]]:
+    """Return the numbers of the starts in groups that share their mini-batches."""
+    alike: dict[tuple, list[int]] = {}
+    for number, start in enumerate(starts):
+        own = () if _same(start.data, data) else tuple(map(id, start.data))
+        alike.setdefault((start.seed, own), []).append(number)
+    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
+
+
+def _same(own: Sequence | None, data: Sequence) -> bool:
+    return own is None or (
+        len(own) == len(data) and all(a is b for a, b in zip(own, data, strict=True))
+    )
 
 
 def _check(**counts: int) -> None:
@@ -288,12 +319,133 @@ def _form(data: list[tf.Tensor]) -> list[tuple]:
     return [(tensor.dtype.name, *tensor.shape) for tensor in data]
 
 
+class _One:
+    """A model as it is."""
+
+    width = 1
+    shape = ()
+
+    def __init__(self, model: keras.Layer) -> None:
+        self.model = model
+        self.variables = model.trainable_variables
+
+    def state(self) -> list[keras.Variable]:
+        """Return what is no weight but changes in training: the random numbers of dropout."""
+        weights = {id(variable) for variable in self.model.weights}
+        return [variable for variable in self.model.variables if id(variable) not in weights]
+
+    def set_weights(self, weights: list[list[np.ndarray]]) -> None:
+        self.model.set_weights(weights[0])
+
+    def weights(self) -> list[list[np.ndarray]]:
+        return [self.model.get_weights()]
+
+    def check(self, optimizer: keras.Optimizer) -> None:
+        pass
+
+    def values(self, function: Callable[..., tf.Tensor], rows: list[tf.Tensor]) -> tf.Tensor:
+        return function(self.model, *rows)
+
+    def gradients(
+        self, loss: Loss, batch: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
+        with tf.GradientTape() as tape:
+            value = loss(self.model, *batch)
+        return value, tape.gradient(value, self.variables)
+
+
+class _Several:
+    """Copies of a model with weights of their own, computed as one.
+
+    Each weight of all copies is one variable with one more axis, in front.  TensorFlow's
+    vectorised map turns what one copy does into what all do: the products of a mini-batch with
+    the first layer's matrices become one product.
+    """
+
+    def __init__(self, model: keras.Layer, width: int) -> None:
+        if len(model.variables) != len(model.trainable_variables):
+            raise ValueError(
+                "together: expected a model without state beside its trainable weights, received "
+                f"one with {[v.path for v in model.variables if not v.trainable]}"
+            )
+        self.model = model
+        self.width = width
+        self.shape = (width,)
+        self.variables = [
+            keras.Variable(np.zeros((width, *variable.shape), np.float32))
+            for variable in model.trainable_variables
+        ]
+
+    def state(self) -> list[keras.Variable]:
+        return []
+
+    def set_weights(self, weights: list[list[np.ndarray]]) -> None:
+        # The last ones fill the places that are left: the program computes all of them anyway.
+        filled = [weights[min(i, len(weights) - 1)] for i in range(self.width)]
+        for member in filled:
+            self.model.set_weights(member)  # refuses what does not fit
+        for i, variable in enumerate(self.variables):
+            variable.assign(np.stack([member[i] for member in filled]))
+
+    def weights(self) -> list[list[np.ndarray]]:
+        arrays = [variable.numpy() for variable in self.variables]
+        return [[array[i].copy() for array in arrays] for i in range(self.width)]
+
+    def check(self, optimizer: keras.Optimizer) -> None:
+        """Refuse an optimiser that looks at a weight as a whole: the copies would mix."""
+        whole = isinstance(optimizer, _WHOLE_WEIGHTS)
+        if whole or optimizer.clipnorm is not None or optimizer.global_clipnorm is not None:
+            raise ValueError(
+                "together: expected an optimiser that treats every number by itself, received "
+                f"{type(optimizer).__name__}{'' if whole else ' with clipping by norm'}"
+            )
+
+    def values(self, function: Callable[..., tf.Tensor], rows: list[tf.Tensor]) -> tf.Tensor:
+        return self._map(lambda _: function(self.model, *rows))
+
+    def gradients(self, loss: Loss, batch: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        missing = []
+
+        def one(weights: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            with tf.GradientTape() as tape:
+                tape.watch(weights)
+                value = loss(self.model, *batch)
+            gradients = tape.gradient(value, weights)
+            missing[:] = [gradient is None for gradient in gradients]
+            return value, [
+                tf.zeros_like(weight) if gradient is None else gradient
+                for gradient, weight in zip(gradients, weights, strict=True)
+            ]
+
+        value, gradients = self._map(one)
+        return value, [None if no else g for no, g in zip(missing, gradients, strict=True)]
+
+    def _map(self, function: Callable[[list[tf.Tensor]], Any]) -> Any:
+        """Map over the copies; meanwhile the model's weights are those of a copy."""
+
+        def one(weights: list[tf.Tensor]) -> Any:
+            mapping = list(zip(self.model.trainable_variables, weights, strict=True))
+            with keras.StatelessScope(state_mapping=mapping):
+                return function(weights)
+
+        return tf.vectorized_map(one, [variable.value for variable in self.variables])
+
+
+# The steps of these depend on norms, means or products over a whole weight.
+_WHOLE_WEIGHTS = (
+    keras.optimizers.Adafactor,
+    keras.optimizers.Lamb,
+    keras.optimizers.LossScaleOptimizer,
+    keras.optimizers.Muon,
+)
+
+
 class _Session:
-    """A model, its optimiser and what was compiled for them, ready for one run after another."""
+    """A network, its optimiser and what was compiled for them, ready for one run after another."""
 
     def __init__(
         self,
-        model: keras.Layer,
+        network: _One | _Several,
         optimizer: keras.Optimizer,
         data: list[tf.Tensor],
         loss: Loss,
@@ -302,31 +454,36 @@ class _Session:
         measures: dict[str, tuple[blockwise.RowFunction, list[tf.Tensor] | None]],
         jit_compile: bool,
     ) -> None:
-        self.model = model
+        network.check(optimizer)
+        self._network = network
         self._batch_size = batch_size
         self._every = every
-        self._block = _compile_block(model, optimizer, data, loss, (every, batch_size), jit_compile)
+        self._block = _compile_block(
+            network, optimizer, data, loss, (every, batch_size), jit_compile
+        )
         # Not the data themselves: compiled functions live on in cycles until the next collection.
         self._form = _form(data)
-        # What is no weight of the model but changes while it trains: the optimiser's moments, and
-        # the random numbers of dropout layers.
-        weights = {id(variable) for variable in model.weights}
-        others = [variable for variable in model.variables if id(variable) not in weights]
-        self._fresh = [(variable, variable.numpy()) for variable in [*optimizer.variables, *others]]
+        self._fresh = [
+            (variable, variable.numpy()) for variable in [*optimizer.variables, *network.state()]
+        ]
         self._measures = {
-            name: (blockwise.compile_mean(function, model, tensors or data), tensors)
+            name: (_compile_mean(network, function, tensors or data), tensors)
             for name, (function, tensors) in measures.items()
         }
 
-    def reset(self, weights: list[np.ndarray]) -> None:
+    def reset(self, weights: list[list[np.ndarray]]) -> None:
         """Go back to these weights and to an optimiser that has seen nothing."""
-        self.model.set_weights(weights)
+        self._network.set_weights(weights)
         for variable, value in self._fresh:
             variable.assign(value)
 
+    def weights(self) -> list[list[np.ndarray]]:
+        """Return the weights of each copy of the network."""
+        return self._network.weights()
+
     def run(
         self, data: list[tf.Tensor], steps: int, seed: int, advance: Callable[[int], object]
-    ) -> History:
+    ) -> list[History]:
         """Make ``steps`` steps, measuring before the first and after every ``every``."""
         if _form(data) != self._form:
             raise ValueError(f"data of a run: expected {self._form}, received {_form(data)}")
@@ -340,18 +497,36 @@ class _Session:
             _check_finite(losses[-1], done)
             measured.append(self._measure(data))
             advance(len(rows))
-        return History(
-            losses=np.concatenate(losses),
-            steps=np.minimum(np.arange(len(measured)) * every, steps),
-            measures={name: np.array([m[name] for m in measured]) for name in self._measures},
-        )
+        each = np.concatenate(losses).reshape(steps, -1)
+        return [
+            History(
+                losses=each[:, i].copy(),
+                steps=np.minimum(np.arange(len(measured)) * every, steps),
+                measures={
+                    name: np.array([m[name][i] for m in measured]) for name in self._measures
+                },
+            )
+            for i in range(self._network.width)
+        ]
 
-    def _measure(self, data: list[tf.Tensor]) -> dict[str, float]:
-        return {name: float(mean(own or data)) for name, (mean, own) in self._measures.items()}
+    def _measure(self, data: list[tf.Tensor]) -> dict[str, np.ndarray]:
+        return {
+            name: mean(own or data).numpy().reshape(-1)
+            for name, (mean, own) in self._measures.items()
+        }
+
+
+def _compile_mean(
+    network: _One | _Several, function: blockwise.RowFunction, tensors: list[tf.Tensor]
+) -> Callable[[Sequence[tf.Tensor]], tf.Tensor]:
+    def values(network: _One | _Several, *rows: tf.Tensor) -> tf.Tensor:
+        return network.values(function, list(rows))
+
+    return blockwise.compile_mean(values, network, tensors, copies=network.shape)
 
 
 def _compile_block(
-    model: keras.Layer,
+    network: _One | _Several,
     optimizer: keras.Optimizer,
     data: list[tf.Tensor],
     loss: Loss,
@@ -359,16 +534,14 @@ def _compile_block(
     jit_compile: bool,
 ) -> Callable[[list[tf.Tensor], np.ndarray], np.ndarray]:
     """Compile a training step for each of up to ``shape[0]`` mini-batches into one call."""
-    variables = model.trainable_variables
+    variables = network.variables
     optimizer.build(variables)
 
     def step(data: list[tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
-        batch = [tf.gather(array, rows) for array in data]
-        with tf.GradientTape() as tape:
-            value = loss(model, *batch)
-        if value.shape != ():
-            raise ValueError(f"loss: expected a scalar, received a tensor of shape {value.shape}")
-        gradients = tape.gradient(value, variables)
+        value, gradients = network.gradients(loss, [tf.gather(array, rows) for array in data])
+        if value.shape != network.shape:
+            found = value.shape[len(network.shape) :]
+            raise ValueError(f"loss: expected a scalar, received a tensor of shape {found}")
         if not variables or all(gradient is None for gradient in gradients):
             raise ValueError("loss: expected a dependence on some trainable weight, found none")
         optimizer.apply(gradients, variables)
@@ -380,7 +553,8 @@ def _compile_block(
             value = step(data, rows[i])
             return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [value])
 
-        _, losses = tf.while_loop(lambda i, _: i < count, body, [0, tf.zeros(shape[0])])
+        none = tf.zeros((shape[0], *network.shape))
+        _, losses = tf.while_loop(lambda i, _: i < count, body, [0, none])
         return losses
 
     concrete = block.get_concrete_function(
@@ -397,9 +571,10 @@ def _compile_block(
 
 
 def _check_finite(losses: np.ndarray, done: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(losses))
+    bad = np.argwhere(~np.isfinite(losses))
     if len(bad):
+        value, step = losses[tuple(bad[0])], done + bad[0][0] + 1
         raise FloatingPointError(
-            f"the loss is {losses[bad[0]]} at step {done + bad[0] + 1}: expected a finite number; "
+            f"the loss is {value} at step {step}: expected a finite number; "
             "a smaller learning rate or smaller initial weights usually help"
         )

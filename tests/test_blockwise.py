@@ -152,3 +152,48 @@ def test_tensors_hold_the_values_of_the_arrays():
 def test_arrays_that_do_not_fit_are_refused_with_their_lengths(lengths, shown):
     with pytest.raises(ValueError, match=f"same number of rows, received {shown} rows"):
         blockwise.to_tensors([np.zeros([length, 2]) for length in lengths])
+
+
+def aligned(shape: tuple[int, int], offset: int) -> np.ndarray:
+    """Return an array that begins some bytes after a multiple of 64."""
+    memory = np.empty(4 * shape[0] * shape[1] + 128, np.uint8)
+    first = -memory.ctypes.data % 64 + offset
+    rows = memory[first : first + 4 * shape[0] * shape[1]].view(np.float32).reshape(shape)
+    rows[:] = np.random.default_rng(0).normal(size=shape)
+    return rows
+
+
+def test_an_array_that_lies_right_is_not_copied():
+    rows = aligned((5001, 3), 0)
+    (tensor,) = blockwise.to_tensors([rows])
+    rows[4000, 1] = 7
+    assert tensor[4000, 1] == 7
+
+
+def read_only(rows: np.ndarray) -> np.ndarray:
+    rows.setflags(write=False)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        aligned((5001, 3), 4),
+        aligned((5001, 8), 0)[:, ::2],
+        aligned((8, 5001), 0).T,
+        read_only(aligned((5001, 3), 0)),
+        aligned((5001, 3), 0).astype(np.float64),
+    ],
+    ids=["not aligned", "every other column", "transposed", "read-only", "float64"],
+)
+def test_an_array_that_does_not_lie_right_is_copied(layer, rows):
+    (tensor,) = blockwise.to_tensors([rows])
+    np.testing.assert_array_equal(tensor.numpy(), rows.astype(np.float32))
+    product = tf.matmul(tensor, tensor, transpose_a=True).numpy()
+    np.testing.assert_allclose(product, rows.T @ rows, rtol=1e-3)
+
+
+def test_a_shared_array_outlives_its_name():
+    (tensor,) = blockwise.to_tensors([aligned((5001, 3), 0)])
+    expected = aligned((5001, 3), 0)
+    np.testing.assert_array_equal(tensor.numpy(), expected)

@@ -639,3 +639,10 @@ def test_mirrors_use_tls() -> None:
     for origin in datasets._ORIGINS.values():
         assert len(origin.mirrors) >= 2
         assert all(m.startswith("https://") and m.endswith("/") for m in origin.mirrors)
+
+
+def test_images_begin_where_tensorflow_need_not_copy_them() -> None:
+    splits = datasets.split(datasets.load("mnist", source="sample"))
+    for part in (splits.train, splits.validation, splits.test):
+        assert part.images.ctypes.data % 64 == 0
+        assert part.images.flags.c_contiguous

@@ -628,6 +628,164 @@ def test_one_run_compiles_loss_and_measure_once(images):
     assert traced == {"loss": 1, "measure": 1}
 
 
+# ----------------------------------------------------------------------- several runs as one
+
+
+def hidden_start(seed: int, order: int) -> training.Start:
+    """Return initial weights of `build_hidden` from one seed, an order of batches from another."""
+    rng = np.random.default_rng(seed)
+    return training.Start([rng.normal(size=w.shape) for w in build_hidden().get_weights()], order)
+
+
+def train_together(starts: list[training.Start], data: list[np.ndarray], **changes: object):
+    options = {
+        "build": build_hidden,
+        "steps": 10,
+        "together": 3,
+        "measures": {"error": (squared_error, None)},
+    }
+    return train_many(starts, data, **(options | changes))
+
+
+def assert_same_runs(runs: list[training.Run], expected: list[training.Run]) -> None:
+    for run, other in zip(runs, expected, strict=True):
+        assert_same_weights(run.weights, other.weights)
+        np.testing.assert_array_equal(run.history.losses, other.history.losses)
+        np.testing.assert_array_equal(
+            run.history.measures["error"], other.history.measures["error"]
+        )
+
+
+MIXED = [(0, 5), (1, 6), (2, 5), (3, 5), (4, 6), (5, 5), (6, 7)]
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_runs_computed_together_are_those_computed_one_by_one(images, jit_compile):
+    starts = [hidden_start(*pair) for pair in MIXED]
+    together = train_together(starts, [images], jit_compile=jit_compile)
+    single = train_together(starts, [images], together=1, jit_compile=jit_compile)
+    for run, expected in zip(together, single, strict=True):
+        for one, other in zip(run.weights, expected.weights, strict=True):
+            assert one.shape == other.shape
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(run.history.losses, expected.history.losses, rtol=1e-4)
+        np.testing.assert_array_equal(run.history.steps, expected.history.steps)
+        error, wanted = run.history.measures["error"], expected.history.measures["error"]
+        np.testing.assert_allclose(error, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_is_the_same_alone_and_among_others_bit_for_bit(images, workers):
+    starts = [hidden_start(*pair) for pair in MIXED]
+    among = train_together(starts, [images], workers=workers)
+    alone = [train_together([start], [images])[0] for start in starts]
+    assert_same_runs(among, alone)
+
+
+def test_at_full_width_a_run_is_the_same_alone_and_among_others_bit_for_bit():
+    """The widths of lesson 5, where products are large enough to be split over threads."""
+    rng = np.random.default_rng(0)
+    data = [rng.random((1000, 784), np.float32), rng.integers(0, 10, 1000).astype(np.int32)]
+    network = [784, 100, 50, 25, 12, 5, 5, 10]
+
+    def build_classifier() -> keras.Sequential:
+        layers = [keras.layers.Dense(n, "relu") for n in network[1:-1]]
+        return keras.Sequential([keras.Input([784]), *layers, keras.layers.Dense(10)])
+
+    starts = []
+    for seed in range(5):
+        draw = np.random.default_rng(seed)
+        shapes = [w.shape for w in build_classifier().get_weights()]
+        starts.append(training.Start([draw.normal(0, 0.1, shape) for shape in shapes], 3))
+    options = {
+        "build": build_classifier,
+        "loss": cross_entropy,
+        "batch_size": 100,
+        "together": 5,
+        "measures": None,
+    }
+    among = train_together(starts, data, **options)
+    (alone,) = train_together(starts[3:4], data, **options)
+    np.testing.assert_array_equal(alone.history.losses, among[3].history.losses)
+    assert_same_weights(alone.weights, among[3].weights)
+
+
+def test_runs_with_data_of_their_own_are_not_mixed(images):
+    own = [images[::-1] + 1]
+    first = hidden_start(0, 5)
+    starts = [first, training.Start(first.weights, 5, own), first]
+    among = train_together(starts, [images])
+    assert_same_runs(among[1:2], train_together(starts[1:2], [images]))
+    assert_same_runs(among[:1], among[2:])
+    assert (among[0].history.losses != among[1].history.losses).any()
+
+
+def test_runs_together_compile_once_a_worker(images):
+    traced = []
+
+    def counting_loss(model: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
+        traced.append(1)
+        return autoencoder_loss(model, rows)
+
+    train_together([hidden_start(*pair) for pair in MIXED], [images], loss=counting_loss, workers=1)
+    assert len(traced) == 1
+
+
+def test_runs_together_begin_with_a_fresh_optimizer(images):
+    starts = [hidden_start(0, 5), hidden_start(0, 6), hidden_start(0, 5)]
+    first, _, again = train_together(starts, [images], together=2, workers=1)
+    assert_same_runs([again], [first])
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # as Keras says for a single run
+def test_a_weight_without_influence_stays_as_it_is_in_every_run(images):
+    def partial_loss(model: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.square(model.layers[0](rows) - 1))
+
+    starts = [hidden_start(seed, 5) for seed in range(3)]
+    for run, begin in zip(train_together(starts, [images], loss=partial_loss), starts, strict=True):
+        np.testing.assert_array_equal(run.weights[2], begin.weights[2].astype(np.float32))
+        assert (run.weights[0] != begin.weights[0]).any()
+
+
+def test_runs_together_name_the_step_whose_loss_is_not_finite(images):
+    images[17] = np.nan
+    batches = all_batches(n_rows=N_ROWS, batch_size=5, steps=10, seed=5)
+    step = 1 + int(np.flatnonzero((batches == 17).any(axis=1))[0])
+    with pytest.raises(FloatingPointError, match=rf"the loss is nan at step {step}:"):
+        train_together([hidden_start(0, 5)], [images])
+
+
+def test_runs_together_refuse_a_model_with_other_state(images):
+    starts = [training.Start(build_with_dropout().get_weights(), 7)]
+    with pytest.raises(ValueError, match="together: expected a model without state"):
+        train_together(starts, [images], build=build_with_dropout)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.Lamb(0.01),
+        lambda: keras.optimizers.Adam(0.01, clipnorm=1.0),
+        lambda: keras.optimizers.Adam(0.01, global_clipnorm=1.0),
+    ],
+    ids=["Lamb", "clipnorm", "global_clipnorm"],
+)
+def test_runs_together_refuse_an_optimizer_that_would_mix_them(images, optimizer):
+    with pytest.raises(ValueError, match="together: expected an optimiser"):
+        train_together([hidden_start(0, 5)], [images], optimizer=optimizer)
+
+
+def test_runs_together_refuse_weights_of_another_architecture(images):
+    with pytest.raises(ValueError, match="weight"):
+        train_together([training.Start([np.zeros(3)], 0)], [images])
+
+
+def test_runs_together_refuse_a_loss_with_one_value_a_row(images):
+    with pytest.raises(ValueError, match=r"loss: expected a scalar.*\(5,\)"):
+        train_together([hidden_start(0, 5)], [images], loss=squared_error)
+
+
 # --------------------------------------------------------------------------------------- failures
 
 
