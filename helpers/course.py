@@ -146,6 +146,39 @@ def report(folder: Path, quick: bool) -> None:
     click.echo(f"report: {_short(path)}")
 
 
+@cli.command(short_help="Repeat lesson 5 over many seeds.")
+@click.option(
+    "--dataset", type=click.Choice(["mnist", "fashion_mnist"]), default="mnist", show_default=True
+)
+@click.option("--seeds", type=click.IntRange(2), default=20, show_default=True, help="How many.")
+@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Side by side.")
+@click.option("--publish", is_flag=True, help="Write data/reference/, the README's table, bands.")
+def study(dataset: str, seeds: int, first_seed: int, jobs: int, publish: bool) -> None:
+    """Run lesson 5 at full size, seed by seed, and put the results together.
+
+    Each run is kept in build/study/, so that a study that was stopped goes on where it stopped.
+    Results for other seeds than the published ones are compared with these by a permutation
+    test, arm by arm.
+    """
+    from helpers import reference
+    from helpers import study as runs
+
+    numbers = range(first_seed, first_seed + seeds)
+    try:
+        runs.run(dataset, numbers, jobs=jobs, tell=click.echo)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    found = runs.collect(dataset, numbers)
+    click.echo(runs.summary(found))
+    known = reference.load(dataset)
+    if known and not set(known.seeds) & set(numbers):
+        click.echo(runs.against(found, known))
+    if publish:
+        for path in runs.publish(found):
+            click.echo(f"written: {_short(path)}")
+
+
 @cli.command(short_help="Execute the notebooks of the repository in place.")
 @click.argument("wanted", metavar="[LESSON]...", nargs=-1)
 @click.option("--check", is_flag=True, help="Only tell which notebooks are not in normal form.")

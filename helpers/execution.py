@@ -340,9 +340,11 @@ class _Family:
 
     def _sample(self) -> None:
         while not self._over.is_set():
+            # A process that has just been forked seems to hold all that its parent holds.
+            settled = list(self._seen)
             self._look()
             held = 0
-            for process in list(self._seen):
+            for process in settled:
                 with suppress(psutil.Error):
                     held += process.memory_info().rss
             self._peak_bytes = max(self._peak_bytes, held)

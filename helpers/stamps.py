@@ -30,6 +30,7 @@ _RUNNERS = {
         "report",
         "runner",
         "stamps",
+        "study",
     )
 }
 

@@ -27,6 +27,11 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> HTML:
     return HTML(text)
 
 
+def plain(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
+    """Return rows as a table for a terminal; the cells are formatted already."""
+    return tabulate(rows, headers, disable_numparse=True)
+
+
 def _is_number(cell: object) -> bool:
     text = str(cell).replace(",", "").strip()
     try:

@@ -49,6 +49,7 @@ MODULES = {
     "evaluation": module(),
     "exercises": module(),
     "plotting": module(),
+    "reference": module("files"),
     "results": module("files", "tables"),
     "blockwise": module("backend", tensorflow=True),
     "models": module("backend", tensorflow=True),
@@ -58,7 +59,16 @@ MODULES = {
 
 # The modules of the command line start kernels and read notebooks: they may use one another and
 # everything else that does without TensorFlow and figures.
-COMMAND_LINE = {"course", "execution", "lessons", "normal_form", "report", "runner", "stamps"}
+COMMAND_LINE = {
+    "course",
+    "execution",
+    "lessons",
+    "normal_form",
+    "report",
+    "runner",
+    "stamps",
+    "study",
+}
 NEVER_IMPORTED = {"plotting", "course"}
 
 WITHOUT_TENSORFLOW = {name for name, rule in MODULES.items() if not rule.tensorflow} | COMMAND_LINE
