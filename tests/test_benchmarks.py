@@ -33,6 +33,7 @@ def test_all_ways_do_the_same_work(work):
     for module, settings in [
         ("course", {}),
         ("course", {"arms": 2}),
+        ("course", {"arms": 4, "together": 2}),
         ("eager", {"compiled": True}),
         ("session", {}),
     ]:
@@ -69,7 +70,7 @@ def test_every_way_names_a_module():
 
 def medians(**changed: float) -> dict[str, dict[str, float]]:
     times = dict.fromkeys((way.name for way in measure.WAYS), 10.0) | {"course": 1.0}
-    times |= {"course, two arms": 1.0, "large products, NumPy": 0.9} | changed
+    times |= {"course, 3 x 5 arms": 1.0, "large products, NumPy": 0.9} | changed
     return {"classifier": times, "deep": dict(times)}
 
 

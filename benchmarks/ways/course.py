@@ -11,24 +11,30 @@ from helpers import blockwise, training
 
 
 def prepare(
-    work: Work, rows: np.ndarray, *, arms: int = 1, every: int = 100
+    work: Work, rows: np.ndarray, *, arms: int = 1, together: int = 1, every: int = 100
 ) -> Callable[[], np.ndarray]:
-    """Compile; batches are drawn anew in each call, from the seed that gave ``rows``."""
+    """Compile; batches are drawn anew in each call, from the seed that gave ``rows``.
+
+    ``together`` arms are one program, which sees one order of batches; the programs run side by
+    side.
+    """
     data = blockwise.to_tensors(work.data())
 
     # `training.train` compiles on every call. Here only the steps are to be timed.
     def session() -> training._Session:
         model = network(work)
-        model.set_weights(work.weights())
-        return training._Session(
-            model, adam(), data, loss(work), work.batch_size, every, {}, jit_compile=True
+        members = training._One(model) if together == 1 else training._Several(model, together)
+        made = training._Session(
+            members, adam(), data, loss(work), work.batch_size, every, {}, jit_compile=True
         )
+        made.reset([work.weights()])
+        return made
 
-    sessions = [session() for _ in range(arms)]
-    pool = ThreadPoolExecutor(arms)
+    sessions = [session() for _ in range(arms // together)]
+    pool = ThreadPoolExecutor(len(sessions))
 
     def train(session: training._Session) -> np.ndarray:
-        return session.run(data, len(rows), 0, lambda _: None).losses
+        return session.run(data, len(rows), 0, lambda _: None)[0].losses
 
     def run() -> np.ndarray:
         first, *_ = pool.map(train, sessions)
