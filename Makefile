@@ -37,8 +37,9 @@ course: $(READY)
 quick: $(READY)
 	COURSE_DATA=sample $(BIN)/course run --quick
 
+# Two test modules at a time, the longest one first.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: $(READY)
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -31,7 +31,7 @@ def folder(dataset: str, seed: int) -> Path:
 
 
 def run(dataset: str, seeds: Sequence[int], *, jobs: int, tell: Callable[[str], None]) -> None:
-    """Run the lesson once for each seed, what is up to date excepted.
+    """Run the lesson on the complete data once for each seed, what is up to date excepted.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def run(dataset: str, seeds: Sequence[int], *, jobs: int, tell: Callable[[str], 
             cwd=files.ROOT,
             env={
                 **os.environ,
+                "COURSE_DATA": "full",
                 "COURSE_BUILD_DIR": str(folder(dataset, seed)),
                 # Side by side, the threads of two linear algebra libraries wait for each other.
                 "OPENBLAS_NUM_THREADS": "1",

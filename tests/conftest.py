@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
@@ -22,3 +23,8 @@ def cells(path: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
 def tags(cell: nbformat.NotebookNode) -> list[str]:
     """Return a cell's tags."""
     return cell.metadata.get("tags", [])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the module that takes longest: the others run beside it (``make test``)."""
+    items.sort(key=lambda item: item.path.stem != "test_stored_outputs")

@@ -252,3 +252,26 @@ def test_a_study_that_is_stopped_leaves_no_process(tmp_path):
     for path in tmp_path.glob("0*"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)
+
+
+# ------------------------------------------------------------- what the repository says about it
+
+
+def test_the_readme_shows_what_the_study_found():
+    readme = (files.ROOT / "README.md").read_text(encoding="utf-8")
+    assert study.with_table(readme, reference.load("mnist")) == readme
+
+
+def test_the_bands_are_those_of_the_study():
+    expected = json.loads((files.ROOT / "tests" / "expected_results.json").read_text("utf-8"))
+    kept = expected["full"][study.LESSON]
+    bands = study.bands(reference.load("mnist"))
+    assert {name: kept[name] for name in bands} == bands
+
+
+def test_the_published_study_is_the_lesson_at_full_size():
+    published = reference.load("mnist")
+    assert (published.source, published.parameters["steps"]) == ("full", 30_000)
+    assert len(published.seeds) == len(set(published.seeds)) == 20
+    for name, values in published.numbers.items():
+        assert len(values) == 20, name
