@@ -250,12 +250,12 @@ def test_lesson_5_starts_differ_in_what_their_names_say_only():
 @pytest.mark.parametrize(
     ("one", "other", "claimed", "verdict"),
     [
-        ([96, 97, 98], [93, 94, 95], True, "holds (p = 0.10)"),
-        ([93, 94, 95], [96, 97, 98], True, "contradicted (p = 0.10)"),
+        ([96, 97, 98], [93, 94, 95], True, "holds (p = 0.100)"),
+        ([93, 94, 95], [96, 97, 98], True, "contradicted (p = 0.100)"),
         ([93, 96.5, 98], [94, 96, 97], True, "left open: the runs do not tell"),
         ([96, 97], [93, 94], True, "left open: fewer than three runs each"),
         ([96, 97, 98], [93, 94, 95], False, "not tested: the claim is about 30,000 steps"),
-        (np.full(20, 96.0) + np.arange(20), np.full(20, 90.0), True, "holds (p = 0.00)"),
+        (np.full(20, 96.0) + np.arange(20), np.full(20, 90.0), True, "holds (p < 0.001)"),
     ],
 )
 def test_lesson_5_verdicts_follow_from_the_numbers(one, other, claimed, verdict):
