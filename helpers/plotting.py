@@ -205,6 +205,25 @@ def above_below(rows: Mapping[str, np.ndarray], *, limits: tuple[float, float] =
     return figure
 
 
+def filters(kinds: Mapping[str, np.ndarray], *, columns: int = 5) -> Figure:
+    """Draw weights as small pictures, a panel for each kind, blue for and red against.
+
+    Parameters
+    ----------
+    kinds : mapping of str to numpy.ndarray, shape [n, 784]
+        Title -> one filter a row, a weight for each pixel; each is scaled by its own largest.
+    columns : int
+        Filters a row.
+    """
+    figure, axes = plt.subplots(1, len(kinds), figsize=(4.25 * len(kinds), 4.6), squeeze=False)
+    for ax, (title, rows) in zip(axes[0], kinds.items(), strict=True):
+        largest = np.abs(rows).max(axis=1, keepdims=True)
+        scaled = rows / np.where(largest > 0, largest, 1)
+        whole = tile(scaled, columns, gap=2)
+        picture(whole, title=title, limits=(-1, 1), cmap="RdBu", ax=ax)
+    return figure
+
+
 def curves(
     x: np.ndarray,
     ys: Mapping[str, np.ndarray],
@@ -279,6 +298,66 @@ def class_map(
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colors(label % 10)}
         ax.text(x, y, str(label), ha="center", va="center", weight="bold", fontsize=9, bbox=box)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    return ax
+
+
+def plane(
+    draw: Callable[[float, float], np.ndarray],
+    ranges: Mapping[str, tuple[float, float]],
+    *,
+    count: int = 12,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw pictures that belong to the points of an even grid, each at its point.
+
+    Parameters
+    ----------
+    draw : callable
+        Takes a point's two coordinates, returns grey values from 0 to 1, shape [height, width].
+    ranges : mapping of str to pair of float
+        Name of the axis across and of the axis upwards -> where the grid begins and ends.
+    count : int
+        Points a row and rows, at least 2.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(4.6, 4.6))[1]
+    across, up = (np.linspace(low, high, count) for low, high in ranges.values())
+    pictures = np.array([draw(x, y) for y in up[::-1] for x in across])
+    half = [(points[1] - points[0]) / 2 for points in (across, up)]
+    edges = [across[0] - half[0], across[-1] + half[0], up[0] - half[1], up[-1] + half[1]]
+    whole = tile(pictures, count, height=pictures.shape[1], width=pictures.shape[2])
+    ax.imshow(whole, cmap="gray", vmin=0, vmax=1, extent=edges, aspect="auto")
+    xlabel, ylabel = ranges
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(False)
+    return ax
+
+
+def ranking(
+    values: Mapping[str, float], *, xlabel: str, line: tuple[str, float], ax: Axes | None = None
+) -> Axes:
+    """Draw numbers as bars, the smallest at the bottom, and a dashed line to compare them with.
+
+    Parameters
+    ----------
+    values : mapping of str to float
+        What stands beside a bar -> its length.
+    xlabel : str
+        What the numbers are, with units.
+    line : (str, float)
+        What the legend calls the line, and where it stands.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(6, 0.3 * len(values) + 0.5))[1]
+    names = sorted(values, key=values.__getitem__)
+    ax.barh(names, [values[name] for name in names])
+    ax.axvline(line[1], color="#D55E00", linestyle="--", label=line[0])
+    ax.set(xlabel=xlabel)
+    ax.legend(loc="lower right")
     return ax
 
 

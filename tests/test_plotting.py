@@ -199,8 +199,18 @@ def draw_class_map(ax: Axes | None) -> Axes:
     return plotting.class_map(points, labels, xlabel="x", ylabel="y", ax=ax)
 
 
+def draw_plane(ax: Axes | None) -> Axes:
+    return plotting.plane(
+        lambda x, y: np.array([[x, y]]), {"x": (0, 1), "y": (0, 1)}, count=3, ax=ax
+    )
+
+
+def draw_ranking(ax: Axes | None) -> Axes:
+    return plotting.ranking({"b": 2.0, "a": 1.0}, xlabel="error", line=("mean", 1.5), ax=ax)
+
+
 DRAWINGS = pytest.mark.parametrize(
-    "draw", [draw_curves, draw_picture, draw_network, draw_class_map]
+    "draw", [draw_curves, draw_picture, draw_network, draw_class_map, draw_plane, draw_ranking]
 )
 
 
@@ -328,6 +338,38 @@ def test_a_class_map_shows_every_point_and_numbers_the_classes_where_they_are(ax
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("first", "second", "Codes")
 
 
+def test_a_plane_shows_what_is_drawn_at_each_point_where_the_point_is(ax):
+    def draw(x: float, y: float) -> np.ndarray:
+        return np.array([[x / 10, y / 10, 0]] * 2)
+
+    plotting.plane(draw, {"first": (0, 10), "second": (2, 6)}, count=3, ax=ax)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("first", "second")
+    (image,) = ax.images
+    left, right, bottom, top = image.get_extent()
+    pixels = np.ma.filled(image.get_array(), np.nan)
+    assert pixels.shape == (3 * 2, 3 * 3)
+    for x in (0, 5, 10):
+        for y in (2, 4, 6):
+            # The pictures fill the extent evenly; the first row of pixels is the uppermost.
+            column = int((x - left) / (right - left) * 3)
+            row = int((top - y) / (top - bottom) * 3)
+            cell = pixels[2 * row : 2 * row + 2, 3 * column : 3 * column + 3]
+            np.testing.assert_allclose(cell, draw(x, y))
+            middle = left + (column + 0.5) * (right - left) / 3
+            assert middle == pytest.approx(x)
+
+
+def test_a_ranking_goes_from_the_smallest_upwards_beside_its_line(ax):
+    values = {"loops": 9.0, "strokes": 4.0, "crossings": 7.0}
+    plotting.ranking(values, xlabel="squared error", line=("all", 6.0), ax=ax)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["strokes", "crossings", "loops"]
+    assert [bar.get_width() for bar in ax.patches] == [4, 7, 9]
+    (line,) = ax.lines
+    assert list(line.get_xdata()) == [6, 6]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["all"]
+    assert ax.get_xlabel() == "squared error"
+
+
 def test_a_named_grid_shows_every_image_above_its_name():
     images, names = random_images(7), [f"class {i}" for i in range(7)]
     figure = plotting.named_grid(images, names, columns=3)
@@ -354,16 +396,42 @@ def test_above_below_shows_a_named_row_of_pictures_for_each_entry():
         assert texts(ax) == [name]
 
 
+def test_filters_have_a_panel_a_kind_each_scaled_by_its_own_largest_weight():
+    rows = np.linspace(-2, 4, 7)[:, None] * random_images(7, 28, 28).reshape(7, 784)
+    rows[2] = 0  # a dead unit's weights may be all zero
+    figure = plotting.filters({"units": rows, "directions": -rows}, columns=3)
+    for ax, (name, sign) in zip(figure.axes, {"units": 1, "directions": -1}.items(), strict=True):
+        assert ax.get_title() == name
+        assert ax.images[0].get_clim() == (-1, 1)
+        scales = [np.abs(row).max() or 1 for row in rows]
+        scaled = np.array([sign * row / by for row, by in zip(rows, scales, strict=True)])
+        pixels = np.ma.filled(ax.images[0].get_array(), np.nan)
+        expected = tiled_by_loops(scaled.reshape(7, 28, 28), 3, 2)
+        np.testing.assert_allclose(pixels, expected)
+
+
 @pytest.mark.parametrize(
     "draw",
     [
         draw_curves,
         draw_picture,
         draw_network,
+        draw_plane,
+        draw_ranking,
         lambda ax: plotting.named_grid(random_images(7), list("abcdefg")),
         lambda ax: plotting.above_below({"images": np.zeros([10, 784])}),
+        lambda ax: plotting.filters({"units": random_images(7, 28, 28).reshape(7, 784)}),
     ],
-    ids=["curves", "picture", "network", "named_grid", "above_below"],
+    ids=[
+        "curves",
+        "picture",
+        "network",
+        "plane",
+        "ranking",
+        "named_grid",
+        "above_below",
+        "filters",
+    ],
 )
 def test_everything_can_be_shown_in_the_courses_style(draw, outputs):
     with plt.style.context(plotting.STYLE):
