@@ -357,9 +357,10 @@ class _One:
 class _Several:
     """Copies of a model with weights of their own, computed as one.
 
-    Each weight of all copies is one variable with one more axis, in front.  TensorFlow's
-    vectorised map turns what one copy does into what all do: the products of a mini-batch with
-    the first layer's matrices become one product.
+    Each weight of all copies is one variable with one more axis.  TensorFlow's vectorised map
+    turns what one copy does into what all do: the products of a mini-batch with the first layer's
+    matrices become one product.  The axis stands before a weight's last one, where that product
+    needs it; anywhere else every step would copy the matrices into this order.
     """
 
     def __init__(self, model: keras.Layer, width: int) -> None:
@@ -372,8 +373,8 @@ class _Several:
         self.width = width
         self.shape = (width,)
         self.variables = [
-            keras.Variable(np.zeros((width, *variable.shape), np.float32))
-            for variable in model.trainable_variables
+            keras.Variable(self._stack([np.zeros(v.shape, np.float32)] * width))
+            for v in model.trainable_variables
         ]
 
     def state(self) -> list[keras.Variable]:
@@ -385,10 +386,10 @@ class _Several:
         for member in filled:
             self.model.set_weights(member)  # refuses what does not fit
         for i, variable in enumerate(self.variables):
-            variable.assign(np.stack([member[i] for member in filled]))
+            variable.assign(self._stack([member[i] for member in filled]))
 
     def weights(self) -> list[list[np.ndarray]]:
-        arrays = [variable.numpy() for variable in self.variables]
+        arrays = [np.moveaxis(v.numpy(), self._axis(v), 0) for v in self.variables]
         return [[array[i].copy() for array in arrays] for i in range(self.width)]
 
     def check(self, optimizer: keras.Optimizer) -> None:
@@ -418,7 +419,10 @@ class _Several:
             ]
 
         value, gradients = self._map(one)
-        return value, [None if no else g for no, g in zip(missing, gradients, strict=True)]
+        return value, [
+            None if no else keras.ops.moveaxis(gradient, 0, self._axis(gradient))
+            for no, gradient in zip(missing, gradients, strict=True)
+        ]
 
     def _map(self, function: Callable[[list[tf.Tensor]], Any]) -> Any:
         """Map over the copies; meanwhile the model's weights are those of a copy."""
@@ -428,7 +432,18 @@ class _Several:
             with keras.StatelessScope(state_mapping=mapping):
                 return function(weights)
 
-        return tf.vectorized_map(one, [variable.value for variable in self.variables])
+        return tf.vectorized_map(
+            one, [keras.ops.moveaxis(v, self._axis(v), 0) for v in self.variables]
+        )
+
+    @staticmethod
+    def _axis(stacked: np.ndarray | tf.Tensor | keras.Variable) -> int:
+        """Return the axis of the copies."""
+        return max(len(stacked.shape) - 2, 0)
+
+    @staticmethod
+    def _stack(weights: list[np.ndarray]) -> np.ndarray:
+        return np.stack(weights, axis=max(weights[0].ndim - 1, 0))
 
 
 # The steps of these depend on norms, means or products over a whole weight.
