@@ -70,7 +70,12 @@ def explore(
     still = _png(drawn)
     sliders = [
         ipywidgets.FloatSlider(
-            value=(low + high) / 2, min=low, max=high, step=(high - low) / 100, description=name
+            value=(low + high) / 2,
+            min=low,
+            max=high,
+            step=(high - low) / 100,
+            description=name,
+            style={"description_width": "initial"},  # else long names are cut off
         )
         for name, (low, high) in ranges.items()
     ]
