@@ -12,7 +12,7 @@ READY := .venv/ready
 help:  ## show this text
 	@echo "make course    run all lessons at full size, then open build/index.html"
 	@echo "make quick     the same with small parameters on the sample, for a smoke test"
-	@echo "make test      unit tests, then every notebook executed and compared with its stored outputs"
+	@echo "make test      unit tests, and every notebook executed and compared with its stored outputs"
 	@echo "make lab       open the lessons in JupyterLab"
 	@echo "make lint      style and spelling of modules, tests and notebooks"
 	@echo "make refresh   execute the committed notebooks again (needs the complete data)"

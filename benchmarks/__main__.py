@@ -28,6 +28,8 @@ AGREEMENT = 1e-4
 def main(rounds: int, ways_only: bool) -> None:
     """Time the course's loop beside every other way one would write it."""
     source = datasets.load("mnist").source
+    if source != "full" and not ways_only:
+        raise click.UsageError("training at full size needs the complete data; or: --ways-only")
     ways = available()
     timings = {
         key: measure(work, ways, rounds=rounds, steps=steps, slow_steps=100)

@@ -6,14 +6,17 @@ A machine's speed drifts; what is measured within one round has seen the same ma
 import importlib
 import importlib.util
 import multiprocessing
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import psutil
 
 from benchmarks.work import Work
 
@@ -122,12 +125,13 @@ def measure(
     """
     from helpers.training import batch_rows  # TensorFlow is none of the other processes' business
 
+    n_rows = len(work.data()[0])
     with ExitStack() as stack:
         calls = {}
         for way in ways:
             count = slow_steps if way.slow else steps
             (rows,) = batch_rows(
-                len(work.data()[0]), batch_size=work.batch_size, steps=count, seed=0, block=count
+                n_rows, batch_size=work.batch_size, steps=count, seed=0, block=count
             )
             calls[way] = stack.enter_context(_Process(way, work, rows))
         first = {way: call() for way, call in calls.items()}
@@ -147,6 +151,7 @@ class _Process:
 
     def __init__(self, way: Way, work: Work, rows: np.ndarray) -> None:
         spawn = multiprocessing.get_context("spawn")
+        self._name = way.name
         self._connection, theirs = spawn.Pipe()
         self._process = spawn.Process(target=_serve, args=(theirs, way, work, rows), daemon=True)
 
@@ -160,7 +165,13 @@ class _Process:
 
     def _call(self) -> tuple[float, np.ndarray, float]:
         self._connection.send(True)
-        answer = self._connection.recv()
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(
+                f"{self._name}: ended with exit code {self._process.exitcode}"
+            ) from None
         if isinstance(answer, str):
             raise RuntimeError(answer)
         return answer
@@ -182,7 +193,11 @@ def _serve(connection: Connection, way: Way, work: Work, rows: np.ndarray) -> No
 
 def peak_mib() -> float:
     """Return the most resident memory that this process has had, in MiB."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, where ru_maxrss begins with the peak of the parent process
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 2**10
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes

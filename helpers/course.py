@@ -99,12 +99,13 @@ def run(
     """Run lessons one after another, each in a fresh kernel, and write the report.
 
     Without a LESSON all of them are run. A finished lesson is not run again unless its
-    notebook, the helpers, its parameters, the data or the installed packages have changed.
+    notebook, the helpers, its parameters, the data, the reference results, Python, TensorFlow or
+    another main package have changed.
 
     \b
     Examples:
       course run
-      course run 3 -p steps 2000 -p sizes 784,200,50
+      course run 3 -p epochs 5 -p hidden 512,128
       course run --quick --force
 
     Exit code: 0 if all is well, 1 if a lesson failed (the next ones are not run), 2 if the
@@ -167,16 +168,15 @@ def study(dataset: str, seeds: int, first_seed: int, jobs: int, publish: bool) -
     numbers = range(first_seed, first_seed + seeds)
     try:
         runs.run(dataset, numbers, jobs=jobs, tell=click.echo)
-    except RuntimeError as error:
-        raise click.ClickException(str(error)) from error
-    found = runs.collect(dataset, numbers)
-    click.echo(runs.summary(found))
-    known = reference.load(dataset)
-    if known and not set(known.seeds) & set(numbers):
-        click.echo(runs.against(found, known))
-    if publish:
-        for path in runs.publish(found):
+        found = runs.collect(dataset, numbers)
+        click.echo(runs.summary(found))
+        known = reference.load(dataset)
+        if known and not set(known.seeds) & set(numbers):
+            click.echo(runs.against(found, known))
+        for path in runs.publish(found) if publish else ():
             click.echo(f"written: {_short(path)}")
+    except (RuntimeError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @cli.command(short_help="Execute the notebooks of the repository in place.")
@@ -211,7 +211,7 @@ def refresh(folder: Path, wanted: Sequence[str], check: bool, timeout: float) ->
         )
         click.echo(f"{shown[path]:<{width}}  {refused if found else good}")
         if found:
-            _show_failure(found, kept)
+            _show_failure(found, None if check else kept)
             if not check:
                 break
     if bad:
@@ -259,6 +259,8 @@ def _quick_sections(folder: Path) -> dict[str, dict[str, object]]:
         raise ValueError(
             f"quick.yaml: expected small parameters for each lesson ({error})"
         ) from error
+    if not isinstance(sections, dict):
+        raise ValueError(f"quick.yaml: expected a section for each lesson, received {sections!r}")
     valid = [lesson.name for lesson in lessons.find(folder)]
     for name, section in sections.items():
         if name not in valid or not isinstance(section, dict | None):
@@ -307,10 +309,10 @@ def _check(path: Path) -> list[str]:
     return normal_form.deviations(path)
 
 
-def _show_failure(messages: Sequence[str], kept: Path) -> None:
+def _show_failure(messages: Sequence[str], kept: Path | None) -> None:
     for message in messages:
         click.echo("    " + message.replace("\n", "\n    "), err=True)
-    if kept.is_file():
+    if kept is not None and kept.is_file():
         click.echo(f"    kept for reading: {_short(kept)}", err=True)
 
 

@@ -226,8 +226,8 @@ def images_file(dataset: Dataset) -> bytes:
     Parameters
     ----------
     dataset : Dataset
-        From `load`.  The complete data's file is read as it lies on disk; the sample, which is
-        stored in another way, is packed into the same format.
+        From `load`.  The complete data's file is read as it lies on disk (and compressed if it
+        is not); the sample, which is stored in another way, is packed into the same format.
 
     Raises
     ------
@@ -235,7 +235,9 @@ def images_file(dataset: Dataset) -> bytes:
         If the file cannot be read.
     """
     if dataset.source == "full":
-        return (_folder(dataset.name) / _FILES[0]).read_bytes()
+        raw = (_folder(dataset.name) / _FILES[0]).read_bytes()
+    # A file that a browser has unpacked is accepted under the same name.
+    return raw if raw.startswith(b"\x1f\x8b") else gzip.compress(raw, mtime=0)
     header = struct.pack(">4i", 2051, *dataset.train_images.shape)
     return gzip.compress(header + dataset.train_images.tobytes(), compresslevel=1, mtime=0)
 

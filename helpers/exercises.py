@@ -11,6 +11,7 @@ from scipy.stats import permutation_test
 
 RIGHT = "Right."
 NOT_ATTEMPTED = "Not attempted yet: put your answer in place of the dots."
+NOTHING = "Not yet: received None; does the function end with `return`?"
 
 
 def _judge(judgement: Callable[[], str]) -> None:
@@ -27,6 +28,8 @@ def _compare(
     """Compare an answer with the expected one and with what well-known slips give."""
     if answer is ...:
         return NOT_ATTEMPTED
+    if answer is None:
+        return NOTHING
     answer = np.asarray(answer)
     if answer.shape != np.shape(expected):
         return f"Not yet: expected shape {np.shape(expected)}, received {answer.shape}."
@@ -229,6 +232,8 @@ def check_permutation_p_value(p_value: Callable[[np.ndarray, np.ndarray], float]
             answer = p_value(one.copy(), other.copy())
             if answer is ...:
                 return NOT_ATTEMPTED
+            if answer is None:
+                return NOTHING
             right, one_sided = (
                 permutation_test((one, other), difference, alternative="greater").pvalue
                 for difference in (_absolute, _directed)

@@ -137,7 +137,7 @@ def deviations(path: Path) -> list[str]:
     normal = text(normal_form(notebook))
     found = problems(notebook)
     if current != normal:
-        pairs = zip_longest(current.splitlines(), normal.splitlines())
+        pairs = zip_longest(current.splitlines(keepends=True), normal.splitlines(keepends=True))
         number, (received, expected) = next(
             (number, pair) for number, pair in enumerate(pairs, start=1) if pair[0] != pair[1]
         )

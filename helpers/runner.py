@@ -42,7 +42,8 @@ def run_lesson(
     Raises
     ------
     SystemExit
-        With 128 plus the signal's number after SIGINT or SIGTERM; nothing has changed then.
+        With 128 plus the signal's number after SIGINT or SIGTERM.  Nothing has changed then,
+        unless it came while the results were put in their places: then all of them are there.
     """
     inputs = stamps.inputs(lesson, given)
     with scratch(build) as folder:

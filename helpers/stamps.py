@@ -84,6 +84,7 @@ def inputs(lesson: Lesson, given: Mapping[str, object]) -> dict[str, str]:
         "parameters": _digest(json.dumps(dict(given), sort_keys=True)),
         "data": _digest(*_data()),
         "versions": _digest(platform.python_version(), *map(_version, _PACKAGES)),
+        "reference": _digest(*_references()),
     }
 
 
@@ -105,6 +106,14 @@ def _data() -> list[str]:
     found = [*folder.glob("*/*.gz"), *(files.ROOT / "data" / "sample").glob("*.npz")]
     sizes = [f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in sorted(found)]
     return [setting or "auto", *sizes]
+
+
+def _references() -> list[str]:
+    """Return what lessons show of earlier studies; a study's own runs are made before these."""
+    if "COURSE_STUDY" in os.environ:
+        return []
+    places = sorted((files.ROOT / "data" / "reference").glob("*.json"))
+    return [place.read_text(encoding="utf-8") for place in places]
 
 
 def _version(package: str) -> str:

@@ -63,6 +63,7 @@ def run(dataset: str, seeds: Sequence[int], *, jobs: int, tell: Callable[[str], 
             env={
                 **os.environ,
                 "COURSE_DATA": "full",
+                "COURSE_STUDY": "1",  # see stamps.py
                 "COURSE_BUILD_DIR": str(folder(dataset, seed)),
                 # Side by side, the threads of two linear algebra libraries wait for each other.
                 "OPENBLAS_NUM_THREADS": "1",
@@ -204,9 +205,7 @@ def bands(study: Reference) -> dict[str, list[float]]:
 
 def publish(study: Reference) -> list[Path]:
     """Write the reference file, the bands of the tests and the README's table; return the files."""
-    place = reference.path(study.dataset)
-    files.write(place, reference.text(study))
-    written = [place]
+    contents = {reference.path(study.dataset): reference.text(study)}
     if study.dataset == "mnist" and study.source == "full":
         expected = files.ROOT / "tests" / "expected_results.json"
         content = json.loads(expected.read_text(encoding="utf-8"))
@@ -215,11 +214,17 @@ def publish(study: Reference) -> list[Path]:
         text = re.sub(
             r"\[\s+([^\[\],]+),\s+([^\[\],]+?)\s+\]", r"[\1, \2]", json.dumps(content, indent=1)
         )
-        files.write(expected, text + "\n")
+        contents[expected] = text + "\n"
         readme = files.ROOT / "README.md"
-        files.write(readme, with_table(readme.read_text(encoding="utf-8"), study))
-        written += [expected, readme]
-    return written
+        contents[readme] = with_table(readme.read_text(encoding="utf-8"), study)
+    for place, content in contents.items():  # only when all of them could be made
+        files.write(place, content)
+    return list(contents)
+
+
+def _steps_to_90(study: Reference, arm: str) -> str:
+    median = np.median(study.numbers[f"steps_to_90_{arm}"])  # never: one more than all
+    return f"{median:,.0f}" if median <= study.parameters["steps"] else "never"
 
 
 _TABLE = re.compile(r"(<!-- study -->\n).*?(<!-- end of study -->)", re.DOTALL)
@@ -235,13 +240,13 @@ def with_table(readme: str, study: Reference) -> str:
     """
     rows = [
         f"| {arm} | {s.mean():.1f} ± {s.std(ddof=1):.1f} | {np.median(s):.1f} | "
-        f"{s.min():.1f}–{s.max():.1f} | {(s < 20).sum()} |"
+        f"{s.min():.1f}–{s.max():.1f} | {(s < 20).sum()} | {_steps_to_90(study, arm)} |"
         for arm, s in _scores(study).items()
     ]
     head = [
         f"| test accuracy (%), {len(study.seeds)} seeds | mean ± standard deviation | median "
-        "| range | stuck |",
-        "|---|---|---|---|---|",
+        "| range | stuck | steps to 90 %, median |",
+        "|---|---|---|---|---|---|",
     ]
     table = "\n".join([*head, *rows]) + "\n"
     text, count = _TABLE.subn(lambda marks: marks[1] + table + marks[2], readme)

@@ -1,4 +1,4 @@
-"""Tables that Jupyter shows as tables."""
+"""Tables, for Jupyter and for a terminal."""
 
 from collections.abc import Sequence
 

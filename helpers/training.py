@@ -6,8 +6,9 @@ XLA-compiled loop, and the losses come back as an array.  Measuring, the progres
 check that the loss is still a number happen between blocks.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -245,8 +246,16 @@ def train_many(
     for _ in range(min(workers, len(groups))):
         waiting.put(session())
 
+    stopped = threading.Event()
+
     def run(group: list[int]) -> list[Run]:
         members = [starts[i] for i in group]
+
+        def advance(count: int) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            bar.update(count * len(members))
+
         own = members[0].data
         session = waiting.get()
         try:
@@ -255,7 +264,7 @@ def train_many(
                 tensors if _same(own, data) else blockwise.to_tensors(own),
                 steps,
                 members[0].seed,
-                lambda count: bar.update(count * len(members)),
+                advance,
             )
             return [
                 Run(weights, history)
@@ -266,11 +275,12 @@ def train_many(
 
     runs: dict[int, Run] = {}
     with progress.bar(steps * len(starts), description) as bar, ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(run, group) for group in groups]
+        futures = {pool.submit(run, group): group for group in groups}
         try:
-            for group, future in zip(groups, futures, strict=True):
-                runs |= zip(group, future.result(), strict=False)
+            for future in as_completed(futures):  # the first that fails ends all
+                runs |= zip(futures[future], future.result(), strict=False)
         except BaseException:
+            stopped.set()  # those under way end with their block
             for future in futures:
                 future.cancel()
             raise
@@ -364,6 +374,9 @@ class _Several:
     """
 
     def __init__(self, model: keras.Layer, width: int) -> None:
+        constrained = [v.path for v in model.trainable_variables if v.constraint is not None]
+        if constrained:
+            raise ValueError(f"together: expected weights without constraints, found {constrained}")
         if len(model.variables) != len(model.trainable_variables):
             raise ValueError(
                 "together: expected a model without state beside its trainable weights, received "
@@ -373,7 +386,7 @@ class _Several:
         self.width = width
         self.shape = (width,)
         self.variables = [
-            keras.Variable(self._stack([np.zeros(v.shape, np.float32)] * width))
+            keras.Variable(self._stack([np.zeros(v.shape, np.float32)] * width), name=v.name)
             for v in model.trainable_variables
         ]
 

@@ -148,6 +148,7 @@ def test_wrong_commands_are_refused_before_anything_runs(a_course, arguments, me
         ("01_first: {stpes: 1}", "quick.yaml: 01_first has no parameter 'stpes'"),
         ("01_first: {rate: 1e-3}", "quick.yaml: parameter rate: expected float"),
         ("01_first: [", "quick.yaml: expected small parameters"),
+        ("- steps: 1", "quick.yaml: expected a section for each lesson, received ["),
     ],
 )
 def test_wrong_quick_parameters_are_refused(a_course, text, message):
@@ -560,3 +561,5 @@ def test_refresh_refuses_what_may_not_be_committed(a_course, source, message):
     assert message in result.stderr
     assert path.read_bytes() == before
     assert a_course.files() == ["refresh/01_first.ipynb"]
+    # What was kept is of no use to somebody who asks about the form of another text.
+    assert "kept for reading" not in a_course("refresh", "--check").stderr

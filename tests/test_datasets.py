@@ -239,6 +239,16 @@ def test_images_file_of_complete_data_is_the_file_itself(
     assert datasets.images_file(dataset) == contents[TRAIN_IMAGES]
 
 
+def test_images_file_is_compressed_where_a_browser_has_unpacked_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked = {name: gzip.decompress(raw) for name, raw in compressed(tiny_files()).items()}
+    put(tmp_path / "mnist", unpacked)
+    monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
+    dataset = datasets.Dataset("mnist", "MNIST", "full", (), **tiny_arrays())
+    assert gzip.decompress(datasets.images_file(dataset)) == unpacked[TRAIN_IMAGES]
+
+
 def test_images_file_of_the_sample_has_the_same_format(tmp_path: Path) -> None:
     dataset = datasets.Dataset("mnist", "MNIST", "sample", (), **tiny_arrays())
     packed = datasets.images_file(dataset)

@@ -137,6 +137,13 @@ def test_a_wrong_answer_is_not_right(capsys, check, answer):
 
 
 @pytest.mark.parametrize(("check", "answer"), RIGHT)
+def test_a_function_without_return_is_told_so(capsys, check, answer):
+    if check is exercises.check_steps_to or not callable(answer):
+        pytest.skip("None is one of its answers, or a number is asked for")
+    assert "received None" in said(capsys, check, lambda *_: None)
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT)
 def test_an_answer_that_fails_leaves_the_notebook_runnable(capsys, check, answer):
     if not callable(answer):
         pytest.skip("a number cannot fail")

@@ -25,6 +25,13 @@ def test_committed_notebooks_are_executed_and_in_normal_form(path):
     assert normal_form.deviations(path) == []
 
 
+def test_a_missing_end_of_line_is_a_deviation_too(tmp_path):
+    path = tmp_path / "lesson.ipynb"
+    path.write_text(LESSONS[0].read_text("utf-8").removesuffix("\n"), encoding="utf-8")
+    (deviation,) = normal_form.deviations(path)
+    assert "expected '}\\n', received '}'" in deviation
+
+
 @each_notebook
 def test_no_committed_output_names_a_path_of_some_machine_or_an_address(path):
     assert normal_form.problems(nbformat.read(path, as_version=4)) == []

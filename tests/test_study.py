@@ -58,7 +58,10 @@ def make(scores: dict[str, list[float]], seeds: list[int] | None = None) -> Refe
         parameters=PARAMETERS,
         versions={"tensorflow": "2.21.0"},
         machine="test",
-        numbers={f"test_accuracy_{arm}": values for arm, values in scores.items()},
+        numbers={
+            **{f"test_accuracy_{arm}": values for arm, values in scores.items()},
+            **{f"steps_to_90_{arm}": [1000.0] * len(values) for arm, values in scores.items()},
+        },
     )
 
 
@@ -160,7 +163,7 @@ def test_publishing_writes_reference_bands_and_table(root):
     assert readme.endswith("<!-- end of study -->\nafter\n")
     assert "old" not in readme
     (normal,) = [line for line in readme.splitlines() if line.startswith("| normal |")]
-    assert normal.endswith("| 1 |")
+    assert normal.endswith("| 1 | 1,000 |")
     text = (root / "tests" / "expected_results.json").read_text(encoding="utf-8")
     bands = json.loads(text)["full"][study.LESSON]
     assert bands["other"] == [0.5, 1]
@@ -174,6 +177,23 @@ def test_publishing_again_changes_nothing(root):
     study.publish(make(scores()))
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     study.publish(make(scores()))
+    assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_half_of_the_runs_above_90_percent_are_needed_for_a_median():
+    found = make(scores(count=3))
+    found.numbers["steps_to_90_He"] = [500, PARAMETERS["steps"] + 1, PARAMETERS["steps"] + 1]
+    text = study.with_table("<!-- study -->\n<!-- end of study -->\n", found)
+    (row,) = [line for line in text.splitlines() if line.startswith("| He |")]
+    assert row.endswith("| never |")
+
+
+def test_nothing_is_published_if_a_part_cannot_be_made(root):
+    files.write(root / "README.md", "no marks\n")
+    files.write(root / "tests" / "expected_results.json", f'{{"full": {{"{study.LESSON}": {{}}}}}}')
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="marks"):
+        study.publish(make(scores()))
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 

@@ -762,6 +762,15 @@ def test_runs_together_refuse_a_model_with_other_state(images):
         train_together(starts, [images], build=build_with_dropout)
 
 
+def test_runs_together_refuse_weights_that_are_constrained(images):
+    def build_constrained() -> keras.Layer:
+        layer = keras.layers.Dense(2, kernel_constraint=keras.constraints.MaxNorm(1))
+        return keras.Sequential([keras.Input([images.shape[1]]), layer])
+
+    with pytest.raises(ValueError, match="together: expected weights without constraints"):
+        train_together([hidden_start(0, 5)], [images], build=build_constrained)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -826,6 +835,14 @@ def test_an_error_in_one_of_many_runs_reaches_the_caller(images, position, worke
     starts[position] = training.Start(broken, 0)
     with pytest.raises(FloatingPointError, match="at step 1:"):
         train_many(starts, [images], workers=workers)
+
+
+def test_what_fails_first_ends_the_runs_beside_it(images):
+    starts = [start(0), start(1)]
+    starts[1] = training.Start([np.full_like(array, np.nan) for array in starts[1].weights], 0)
+    # The first run would take many minutes.
+    with pytest.raises(FloatingPointError, match="at step 1:"):
+        train_many(starts, [images], steps=50_000_000, workers=2)
 
 
 def test_an_error_in_the_loss_reaches_the_caller(images):
