@@ -236,8 +236,8 @@ def images_file(dataset: Dataset) -> bytes:
     """
     if dataset.source == "full":
         raw = (_folder(dataset.name) / _FILES[0]).read_bytes()
-    # A file that a browser has unpacked is accepted under the same name.
-    return raw if raw.startswith(b"\x1f\x8b") else gzip.compress(raw, mtime=0)
+        # A file that a browser has unpacked is accepted under the same name.
+        return raw if raw.startswith(b"\x1f\x8b") else gzip.compress(raw, mtime=0)
     header = struct.pack(">4i", 2051, *dataset.train_images.shape)
     return gzip.compress(header + dataset.train_images.tobytes(), compresslevel=1, mtime=0)
 
