@@ -4,6 +4,7 @@ Fifty thousand images through a network at once fill memory with activations tha
 processor's cache; in blocks they take two thirds of the time and next to no memory.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -91,7 +92,7 @@ def compile_mean(
         Takes tensors of these shapes and dtypes, returns the means, float64, shape [*copies].
     """
     n_rows = len(tensors[0])
-    size = min(BLOCK_ROWS, n_rows)
+    size = min(max(1, BLOCK_ROWS // math.prod(copies)), n_rows)
 
     # Not with XLA: for products this large it is no faster, and it takes half a second to compile.
     @tf.function(autograph=False)
