@@ -279,7 +279,7 @@ def class_map(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw points in a plane, coloured by class, each class's number at its middle.
+    """Draw points in a plane, coloured by class, each class's number near its middle.
 
     Parameters
     ----------
@@ -298,8 +298,16 @@ def class_map(
     # In random order no class covers all others.
     order = np.random.default_rng(0).permutation(len(points))
     ax.scatter(*points[order].T, s=4, c=colors(labels[order] % 10), linewidths=0)
+    size = np.maximum(np.ptp(points, axis=0), 1e-12)
+    placed = np.empty((0, 2))
     for label in np.unique(labels):
-        x, y = np.median(points[labels == label], axis=0)
+        own = points[labels == label]
+        to_middle = np.linalg.norm((own - np.median(own, axis=0)) / size, axis=1)
+        near = own[np.argsort(to_middle)[: (len(own) + 1) // 2]]
+        # Where the numbers of the classes before leave most room: they would hide each other.
+        gaps = np.linalg.norm((near[:, None] - placed) / size, axis=2)
+        x, y = near[np.argmax(gaps.min(axis=1, initial=np.inf))]
+        placed = np.vstack([placed, (x, y)])
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colors(label % 10)}
         ax.text(x, y, str(label), ha="center", va="center", weight="bold", fontsize=9, bbox=box)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
