@@ -23,7 +23,13 @@ AGREEMENT = 1e-4
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds of each way.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Interleaved rounds of each way.",
+)
 @click.option("--ways-only", is_flag=True, help="Leave out what trains at full size (minutes).")
 def main(rounds: int, ways_only: bool) -> None:
     """Time the course's loop beside every other way one would write it."""
@@ -77,7 +83,7 @@ def main(rounds: int, ways_only: bool) -> None:
         for goal in reached
     ]
     folder = files.build_dir() / "benchmarks"
-    files.write(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    files.write(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     text = report.text(results)
     files.write(folder / "results.md", text)
     report.draw(results, folder / "ratios.png")

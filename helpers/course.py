@@ -166,13 +166,19 @@ def study(dataset: str, seeds: int, first_seed: int, jobs: int, publish: bool) -
     from helpers import study as runs
 
     numbers = range(first_seed, first_seed + seeds)
+    published = reference.load(dataset)
+    if publish and published and not set(published.seeds) <= set(numbers):
+        raise click.UsageError(
+            f"--publish: expected at least the {len(published.seeds)} seeds that are published, "
+            f"{published.seeds[0]} to {published.seeds[-1]}, received {first_seed} to "
+            f"{numbers[-1]}; remove data/reference/{dataset}.json to begin anew"
+        )
     try:
         runs.run(dataset, numbers, jobs=jobs, tell=click.echo)
         found = runs.collect(dataset, numbers)
         click.echo(runs.summary(found))
-        known = reference.load(dataset)
-        if known and not set(known.seeds) & set(numbers):
-            click.echo(runs.against(found, known))
+        if published and not set(published.seeds) & set(numbers):
+            click.echo(runs.against(found, published))
         for path in runs.publish(found) if publish else ():
             click.echo(f"written: {_short(path)}")
     except (RuntimeError, ValueError, OSError) as error:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ def from_text(parameter: Parameter, text: str) -> object:
         literal = f"[{literal}]"
     try:
         value = ast.literal_eval(literal)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
     return checked(parameter, value)
 
@@ -190,12 +191,19 @@ def checked(parameter: Parameter, value: object) -> object:
     ValueError
         If the value is not of the parameter's type.
     """
-    if not _fits(parameter.kind, value):
+    if not _fits(parameter.kind, value) or (parameter.kind == "float" and not _finite(value)):
         raise ValueError(
             f"parameter {parameter.name}: expected {parameter.kind} "
             f"(such as {parameter.default!r}), received {value!r}"
         )
     return float(value) if parameter.kind == "float" else value
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _fits(kind: str, value: object) -> bool:

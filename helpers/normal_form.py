@@ -116,9 +116,14 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def picture(notebook: NotebookNode) -> bytes | None:
     """Return the PNG that the cell with the tag ``picture`` shows, or None if there is no such."""
     for cell in notebook.cells:
-        if "picture" in _tags(cell):
-            return base64.b64decode(cell.outputs[0].data["image/png"])
+        if "picture" in _tags(cell) and (shown := _pictures(cell)):
+            return base64.b64decode(shown[0])
     return None
+
+
+def _pictures(cell: NotebookNode) -> list[str]:
+    kinds = [output.get("data", {}) for output in cell.get("outputs", [])]
+    return [data["image/png"] for data in kinds if "image/png" in data]
 
 
 def text(notebook: NotebookNode) -> str:
@@ -148,13 +153,15 @@ def deviations(path: Path) -> list[str]:
 def problems(notebook: NotebookNode) -> list[str]:
     """Return what speaks against committing an executed notebook, in sentences.
 
-    These are output on stderr, errors, absolute paths and memory addresses in outputs, and a
-    size of 1 MB or more.
+    These are output on stderr, errors, absolute paths and memory addresses in outputs, a cell
+    with the tag ``picture`` that shows none, and a size of 1 MB or more.
     """
     found = []
     for number, cell in enumerate(notebook.cells, start=1):
         for output in cell.get("outputs", []):
             found += [f"cell {number}: {problem}" for problem in _output_problems(output)]
+        if "picture" in _tags(cell) and not _pictures(cell):
+            found.append(f"cell {number}: expected a picture, as its tag says, and found none")
     size = len(text(notebook).encode())
     if size >= LIMIT:
         found.append(f"expected less than {LIMIT / 1e6:g} MB, received {size / 1e6:.2f} MB")

@@ -2,8 +2,9 @@
 
 A lesson runs with a build folder of its own (``COURSE_BUILD_DIR``).  What it left there is moved
 to the real one when it has finished.  So a lesson that is interrupted leaves everything as it
-was before; a lesson that fails takes its earlier results with it, as they no longer tell what
-the notebook does.
+was before.  A lesson that fails takes its earlier results with it if its code has changed since,
+as they no longer tell what the notebook does; if not, a parameter or the machine is to blame, and
+they stay.
 """
 
 import tempfile
@@ -56,8 +57,10 @@ def run_lesson(
         )
         # A lesson may have downloaded the data it used.
         inputs["data"] = stamps.inputs(lesson, given)["data"]
+        stays = bool(done.failure) and _still_true(stamps.load(lesson.name, build), inputs)
         with _uninterrupted():
-            forget(lesson.name, build)
+            if not stays:
+                forget(lesson.name, build)
             stamp = stamps.Stamp(
                 lesson=lesson.name,
                 inputs=inputs,
@@ -67,8 +70,18 @@ def run_lesson(
                 outputs=stamps.outputs(_keep(lesson.name, done, folder, build), build),
                 failure=done.failure,
             )
-            stamps.save(stamp, build)
+            if not stays:
+                stamps.save(stamp, build)
     return stamp
+
+
+def _still_true(before: stamps.Stamp | None, inputs: Mapping[str, str]) -> bool:
+    """Tell whether an earlier run ended well, and was one of the same code."""
+    return (
+        before is not None
+        and not before.failure
+        and all(before.inputs.get(name) == inputs[name] for name in ("notebook", "helpers"))
+    )
 
 
 def refresh(path: Path, kept: Path, *, timeout: float) -> list[str]:

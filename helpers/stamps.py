@@ -18,7 +18,16 @@ from pathlib import Path
 from helpers import files
 from helpers.lessons import Lesson
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "matplotlib", "ipykernel")
+_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "matplotlib",
+    "pillow",
+    "ipykernel",
+)
 # No lesson imports these, so a change of them changes no lesson.
 _RUNNERS = {
     f"{module}.py"

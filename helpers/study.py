@@ -166,10 +166,14 @@ def against(study: Reference, other: Reference) -> str:
     ours, theirs = _scores(study), _scores(other)
     rows = [
         (arm, f"{ours[arm].mean():.2f}", f"{theirs[arm].mean():.2f}",
-         f"{p_value(ours[arm], theirs[arm]):.3f}")
+         _shown(p_value(ours[arm], theirs[arm])))
         for arm in ARMS
     ]  # fmt: skip
     return tables.plain(rows, ["mean (%)", "these seeds", "published", "p"])
+
+
+def _shown(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.0005 else "< 0.001"
 
 
 def p_value(one: np.ndarray, other: np.ndarray) -> float:
@@ -194,8 +198,9 @@ def bands(study: Reference) -> dict[str, list[float]]:
     for arm in ARMS:
         values = np.array(study.numbers[f"test_accuracy_{arm}"])
         # Machines differ in rounding, and a run may fail on one that went well on another.
-        margin = max(0.25 * np.ptp(values), 0.01)
-        low, high = max(values.min() - margin, 0), min(values.max() + margin, 1)
+        # Not wider than what a stuck run of another class, or a better one, could need.
+        margin = min(max(0.25 * np.ptp(values), 0.01), 0.03)
+        low, high = values.min() - margin, min(values.max() + margin, 1)
         found |= {
             f"test_accuracy_{arm}[{i}]": [round(float(low), 3), round(float(high), 3)]
             for i in range(3)

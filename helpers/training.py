@@ -18,6 +18,11 @@ import numpy as np
 from helpers import blockwise, progress
 from helpers.backend import keras, tf
 
+BLOCK_STEPS = 100
+"""Most steps of one compiled call; between two the bar moves and an interrupt is heard."""
+
+_ADVICE = "a smaller learning rate or smaller initial weights usually help"
+
 Loss = Callable[..., tf.Tensor]
 """``loss(model, *batch) -> scalar``: the number to make smaller, for one mini-batch."""
 
@@ -107,6 +112,8 @@ def batch_rows(
     ------
     numpy.ndarray, shape [block or, at the end, fewer, batch_size], int32
     """
+    _check(n_rows=n_rows, batch_size=batch_size, block=block)
+    _check_seed(seed)
     rng = np.random.default_rng(seed)
     queue = np.empty(0, np.int32)
     for start in range(0, steps, block):
@@ -148,7 +155,7 @@ def train(
     seed : int
         Seed of the order of the mini-batches.
     every : int
-        Steps between measurements, and the length of one compiled block.
+        Steps between measurements.
     measures : mapping, optional
         Name -> (function, arrays); ``function(model, *rows)`` gives one float per row, and None
         in place of the arrays stands for ``data``.
@@ -170,6 +177,7 @@ def train(
         If the loss stops being a finite number; the message names the step.
     """
     _check(steps=steps, batch_size=batch_size, every=every)
+    _check_seed(seed)
     tensors = blockwise.to_tensors(data)
     measured = _to_tensors(measures or {}, data, tensors)
     session = _Session(
@@ -232,6 +240,8 @@ def train_many(
         As `train` does.
     """
     _check(steps=steps, batch_size=batch_size, every=every, together=together, workers=workers)
+    for start in starts:
+        _check_seed(start.seed)
     tensors = blockwise.to_tensors(data)
     measured = _to_tensors(measures or {}, data, tensors)
     groups = _groups(starts, data, together)
@@ -306,6 +316,11 @@ def _check(**counts: int) -> None:
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name}: expected a whole number of at least 1, received {value!r}")
+
+
+def _check_seed(seed: int) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed: expected a whole number of at least 0, received {seed!r}")
 
 
 def _to_tensors(
@@ -486,8 +501,9 @@ class _Session:
         self._network = network
         self._batch_size = batch_size
         self._every = every
+        self._length = min(every, BLOCK_STEPS)
         self._block = _compile_block(
-            network, optimizer, data, loss, (every, batch_size), jit_compile
+            network, optimizer, data, loss, (self._length, batch_size), jit_compile
         )
         # Not the data themselves: compiled functions live on in cycles until the next collection.
         self._form = _form(data)
@@ -521,10 +537,13 @@ class _Session:
             len(data[0]), batch_size=self._batch_size, steps=steps, seed=seed, block=every
         )
         for done, rows in zip(range(0, steps, every), blocks, strict=True):
-            losses.append(self._block(data, rows))
-            _check_finite(losses[-1], done)
+            for first in range(0, len(rows), self._length):
+                part = rows[first : first + self._length]
+                losses.append(self._block(data, part))
+                _check_finite(losses[-1], done + first)
+                advance(len(part))
             measured.append(self._measure(data))
-            advance(len(rows))
+        self._check_weights(steps)
         each = np.concatenate(losses).reshape(steps, -1)
         return [
             History(
@@ -536,6 +555,14 @@ class _Session:
             )
             for i in range(self._network.width)
         ]
+
+    def _check_weights(self, steps: int) -> None:
+        """Refuse what the last update has ruined: no later loss would tell."""
+        for variable in self._network.variables:
+            if not np.isfinite(variable.numpy()).all():
+                raise FloatingPointError(
+                    f"{variable.name} after step {steps}: expected finite numbers; {_ADVICE}"
+                )
 
     def _measure(self, data: list[tf.Tensor]) -> dict[str, np.ndarray]:
         return {
@@ -603,6 +630,5 @@ def _check_finite(losses: np.ndarray, done: int) -> None:
     if len(bad):
         value, step = losses[tuple(bad[0])], done + bad[0][0] + 1
         raise FloatingPointError(
-            f"the loss is {value} at step {step}: expected a finite number; "
-            "a smaller learning rate or smaller initial weights usually help"
+            f"the loss is {value} at step {step}: expected a finite number; {_ADVICE}"
         )

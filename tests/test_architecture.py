@@ -54,7 +54,7 @@ MODULES = {
     "blockwise": module("backend", tensorflow=True),
     "models": module("backend", tensorflow=True),
     "training": module("blockwise", "progress", "backend", tensorflow=True),
-    "pretraining": module("blockwise", "models", "training", "backend", tensorflow=True),
+    "pretraining": module("models", "training", "backend", tensorflow=True),
 }
 
 # The modules of the command line start kernels and read notebooks: they may use one another and

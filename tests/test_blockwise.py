@@ -7,7 +7,8 @@ from helpers import blockwise
 from helpers.backend import keras, tf
 
 # Less than a block, exactly one, exactly two, and two with a remainder.
-ROW_COUNTS = [1, 7, 1000, 2000, 2357]
+BLOCK = blockwise.BLOCK_ROWS
+ROW_COUNTS = [1, BLOCK, 2 * BLOCK, 2 * BLOCK + 357]
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_mean_equals_numpy(layer, count):
 
 
 def test_mean_takes_several_arrays_row_by_row(layer):
-    rows, labels = rows_of(1234), np.arange(1234, dtype=np.int32)
+    rows, labels = rows_of(BLOCK + 34), np.arange(BLOCK + 34, dtype=np.int32)
 
     def weighted(model: keras.Layer, inputs: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         return model(inputs)[:, 0] * tf.cast(numbers, tf.float32)
@@ -65,7 +66,7 @@ def test_mean_of_true_and_false_is_a_share(layer):
 
 
 def test_a_compiled_mean_reads_the_weights_anew(layer):
-    rows = rows_of(1100)
+    rows = rows_of(BLOCK + 100)
     tensors = blockwise.to_tensors([rows])
     mean = blockwise.compile_mean(summed, layer, tensors)
     before = mean(tensors)
@@ -76,7 +77,7 @@ def test_a_compiled_mean_reads_the_weights_anew(layer):
 
 
 def test_a_compiled_mean_takes_other_arrays_of_the_same_shape(layer):
-    rows, others = rows_of(1100), -rows_of(1100)
+    rows, others = rows_of(BLOCK + 100), -rows_of(BLOCK + 100)
     mean = blockwise.compile_mean(summed, layer, blockwise.to_tensors([rows]))
     expected = numpy_outputs(layer, others).sum(axis=1).mean()
     assert float(mean(blockwise.to_tensors([others]))) == pytest.approx(expected, rel=1e-6)
@@ -103,7 +104,7 @@ def test_apply_equals_numpy_in_order(layer, count):
 
 
 def test_apply_takes_functions_and_arrays_of_more_dimensions():
-    images = np.random.default_rng(1).normal(size=[1003, 2, 3]).astype(np.float32)
+    images = np.random.default_rng(1).normal(size=[BLOCK + 3, 2, 3]).astype(np.float32)
     outputs = blockwise.apply(lambda block: tf.transpose(block, [0, 2, 1]), images)
     np.testing.assert_array_equal(outputs, images.swapaxes(1, 2))
 
@@ -115,7 +116,7 @@ def test_apply_traces_a_function_once():
         traced.append(1)
         return 2 * block
 
-    rows = rows_of(2357)
+    rows = rows_of(2 * BLOCK + 357)
     np.testing.assert_array_equal(blockwise.apply(double, rows), 2 * rows)
     assert len(traced) == 1
 

@@ -181,7 +181,7 @@ def test_values_from_the_command_line(kind, text, value):
 
 def test_parameters_without_a_type_are_refused(a_course):
     path = a_course.add("01_first")
-    path.write_text(path.read_text().replace("steps: int = 1000", "steps = 1000"))
+    path.write_text(path.read_text("utf-8").replace("steps: int = 1000", "steps = 1000"))
     result = a_course("list")
     assert result.exit_code == 2
     assert "01_first.ipynb: the parameters cell: expected lines like" in result.stderr
@@ -240,13 +240,13 @@ def test_finished_lessons_run_again_only_if_something_changed(a_course, monkeypa
         patch.setattr(stamps.platform, "python_version", lambda: "3.12.0")
         assert changed() == ["versions"]
     results = a_course.build / "results" / "01_first.json"
-    before = results.read_text()
+    before = results.read_text("utf-8")
     results.write_text(before.replace("1000 steps", "7 steps"))
     assert changed() == ["outputs"]
     a_course("report")
-    assert "out of date: outputs changed" in (a_course.build / "index.html").read_text()
+    assert "out of date: outputs changed" in (a_course.build / "index.html").read_text("utf-8")
     results.write_text(before)
-    path.write_text(path.read_text().replace("# A lesson", "# Another lesson"))
+    path.write_text(path.read_text("utf-8").replace("# A lesson", "# Another lesson"))
     assert changed() == ["notebook"]
     assert "changed: notebook" in a_course("list").stdout
     assert "done" in a_course("run").stdout
@@ -271,8 +271,11 @@ def test_quick_writes_elsewhere(a_course):
     assert a_course("run", "1", "--quick", "-p", "steps", "7").exit_code == 0
     quick = a_course.build / "quick"
     assert a_course.stamp("01_first", quick).parameters == {"steps": 7, "rate": 1.0}
-    assert json.loads((quick / "results" / "01_first.json").read_text())["parameters"]["steps"] == 7
-    page = (quick / "index.html").read_text()
+    assert (
+        json.loads((quick / "results" / "01_first.json").read_text("utf-8"))["parameters"]["steps"]
+        == 7
+    )
+    page = (quick / "index.html").read_text("utf-8")
     assert "Quick run." in page
     assert "steps = 7, not 1000; rate = 1.0, not 0.1" in page
     assert {path.name for path in a_course.build.iterdir()} == {"quick"}
@@ -298,7 +301,7 @@ def test_failing_lesson_stops_the_run_and_takes_its_old_results_with_it(a_course
         "notebooks/01_first.json",
     ]
     assert "failed" in a_course("list").stdout
-    assert "math.sqrt(-value)" in (a_course.build / "index.html").read_text()
+    assert "math.sqrt(-value)" in (a_course.build / "index.html").read_text("utf-8")
     a_course.add("01_first")
     assert a_course("run", "1").exit_code == 0
     assert "notebooks/01_first.failed.ipynb" not in a_course.files()
@@ -337,7 +340,20 @@ def test_kernel_that_does_not_start_is_tried_once_more(a_course):
     assert result.exit_code == 1
     assert "the kernel did not start" in result.stderr
     assert "Address already in use" in result.stderr
-    assert a_course.files() == ["index.html", "notebooks/01_first.json"]
+    # The lesson is the same as before, so is what it left.
+    assert "results/01_first.json" in a_course.files()
+    assert not a_course.stamp("01_first").failure
+
+
+def test_a_bad_value_does_not_cost_the_results_of_a_run_before(a_course):
+    a_course.add("01_first", "assert steps != 13, 'steps: expected another number'")
+    assert a_course("run").exit_code == 0
+    before = a_course.files()
+    result = a_course("run", "1", "-p", "steps", "13")
+    assert result.exit_code == 1
+    assert "expected another number" in result.stderr
+    assert a_course.files() == sorted([*before, "notebooks/01_first.failed.ipynb"])
+    assert "done" in a_course("list").stdout
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
@@ -367,7 +383,7 @@ def test_signals_leave_nothing_behind(a_course, tmp_path, number):
         text=True,
     )
     _wait_for(note.exists)
-    pids = [int(pid) for pid in note.read_text().split()]
+    pids = [int(pid) for pid in note.read_text("utf-8").split()]
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 128 + number
@@ -388,7 +404,7 @@ def test_report_escapes_and_needs_no_network(a_course):
     a_course.add("01_first", heading="# One & <i>only</i>")
     a_course.add("02_second")
     assert a_course("run", "1").exit_code == 0
-    page = (a_course.build / "index.html").read_text()
+    page = (a_course.build / "index.html").read_text("utf-8")
     assert "One &amp; &lt;i&gt;only&lt;/i&gt;" in page
     assert "Deep &lt;b&gt;beats&lt;/b&gt; PCA &amp; more" in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -396,7 +412,7 @@ def test_report_escapes_and_needs_no_network(a_course):
     assert '<span class="badge">sample</span>' in page
     assert "small sample of the data sets" in page
     assert "not run" in page  # the second lesson
-    lesson = (a_course.build / "html" / "01_first.html").read_text()
+    lesson = (a_course.build / "html" / "01_first.html").read_text("utf-8")
     assert "<math" in lesson
     for text in (page, lesson):
         assert "<script src" not in text
@@ -539,7 +555,7 @@ def test_refresh_writes_normal_form_on_the_complete_data(a_course):
     assert notebook.cells[3].outputs[0].text == "full\n"
     assert notebook.cells[1].metadata == {"tags": ["parameters"]}
     assert [cell.id for cell in notebook.cells[:3]] == ["title", "parameters", "cell-0"]
-    assert "solved" in solution.read_text()
+    assert "solved" in solution.read_text("utf-8")
     assert a_course("refresh", "1", "--check").exit_code == 0
     assert other.read_bytes() == untouched
     assert not a_course.build.exists()

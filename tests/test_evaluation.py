@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 
 from helpers import evaluation, models, pretraining, training
 from helpers.backend import keras
@@ -111,6 +112,11 @@ def test_no_trained_autoencoder_falls_below_the_pca_error(images, pca, activatio
         assert errors[-1] <= bound * 1.01
 
 
+def test_whole_grey_values_do_not_wrap_around():
+    black, white = np.zeros([2, 4], np.uint8), np.full([2, 4], 255, np.uint8)
+    assert evaluation.reconstruction_error(white, black) == 4 * 255**2
+
+
 def test_linear_probe_reads_classes_that_a_plane_separates():
     rng = np.random.default_rng(3)
     labels = np.arange(300) % 3
@@ -133,6 +139,51 @@ def test_linear_probe_cannot_read_what_no_plane_separates():
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 25, dtype=float)
     labels = corners[:, 0].astype(int) ^ corners[:, 1].astype(int)
     assert evaluation.linear_probe(corners, labels, corners, labels) <= 0.75
+
+
+def one_axis() -> tuple[np.ndarray, np.ndarray]:
+    """Return ten classes along one axis, which ask for large weights."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(800) % 10
+    return labels[:, None] + 0.2 * rng.normal(size=[800, 1]), labels
+
+
+def many_weak_columns() -> tuple[np.ndarray, np.ndarray]:
+    """Return two classes of which 50 of 250 columns tell a little, which ask for small weights."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 800)
+    return labels[:, None] * (np.arange(250) < 50) + 2 * rng.normal(size=[800, 250]), labels
+
+
+@pytest.mark.parametrize(
+    ("make", "better", "worse"), [(one_axis, 1.0, 0.01), (many_weak_columns, 0.01, 1.0)]
+)
+def test_linear_probe_chooses_the_better_regularisation(make, better, worse):
+    codes, labels = make()
+    scaled = (codes - codes[:400].mean(axis=0)) / codes[:400].std(axis=0)
+
+    def fixed(c: float) -> float:
+        model = LogisticRegression(C=c, max_iter=1000, tol=1e-3).fit(scaled[:400], labels[:400])
+        return model.score(scaled[400:], labels[400:])
+
+    chosen = evaluation.linear_probe(codes[:400], labels[:400], codes[400:], labels[400:])
+    assert fixed(better) > fixed(worse) + 0.01
+    assert chosen == pytest.approx(fixed(better), abs=0.005)
+
+
+def test_a_common_scale_keeps_a_rare_column_from_drowning_the_others():
+    # Nine columns are black in all images but one; the class is in the tenth.
+    rng = np.random.default_rng(4)
+    labels = np.arange(20) % 2
+    codes = np.zeros([20, 10], np.float32)
+    codes[:9, :9] = 0.01 * np.eye(9)
+    codes[:, 9] = labels + 0.1 * rng.normal(size=20)
+    test_labels = np.arange(200) % 2
+    test_codes = rng.random([200, 10], np.float32)
+    test_codes[:, 9] = test_labels + 0.1 * rng.normal(size=200)
+    known = codes, labels, test_codes, test_labels
+    assert evaluation.linear_probe(*known, per_column=False) > 0.95
+    assert evaluation.linear_probe(*known) < 0.9
 
 
 def test_neighbours_in_separate_clusters_agree():

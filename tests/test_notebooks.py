@@ -73,6 +73,7 @@ def test_papermill_can_read_the_parameters_as_a_manual(path):
     for parameter in lessons.read(path).parameters.values():
         assert parameter.kind in {"int", "float", "str", "bool", "list[int]"}
         assert parameter.meaning
+        parameter.meaning.encode("cp1252")  # what a pipe on Windows takes
         assert "=" not in parameter.meaning
 
 
@@ -122,6 +123,15 @@ def test_no_cell_shows_an_error_a_warning_or_a_figure_without_a_helper(path):
             assert output.output_type != "error"
             assert output.get("name") != "stderr"
             assert "<Figure size" not in json.dumps(output)
+
+
+@each_notebook
+def test_a_table_is_the_last_thing_in_its_cell(path):
+    # Jupyter shows the value of the last expression only.
+    for cell in cells(path):
+        for statement in ast.parse(cell.source).body[:-1]:
+            unseen = isinstance(statement, ast.Expr) and "table(" in ast.unparse(statement)
+            assert not unseen, f"never shown: {ast.unparse(statement)}"
 
 
 @each_lesson

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.stats import permutation_test
 
 from helpers import files, reference, study
+from helpers.course import cli
 from helpers.reference import Reference
 
 PARAMETERS = {"dataset": "mnist", "steps": 30000, "units": [5, 5], "label_counts": [100, 1000]}
@@ -144,11 +146,18 @@ def test_bands_hold_every_run_of_the_study():
     assert high - low < 0.2
 
 
+@pytest.mark.parametrize("options", [["--seeds", "2"], ["--first-seed", "20"]])
+def test_fewer_or_other_seeds_never_replace_the_published_ones(options):
+    result = CliRunner().invoke(cli, ["study", "--publish", *options])
+    assert result.exit_code == 2
+    assert "expected at least the 20 seeds that are published, 0 to 19" in result.output
+
+
 def test_publishing_writes_reference_bands_and_table(root):
     drawn = scores()
     drawn["normal"][0] = 0.0980  # stuck
     files.write(root / "README.md", "before\n<!-- study -->\nold\n<!-- end of study -->\nafter\n")
-    kept = {"other": [0.5, 1], f"{'test_accuracy_He'}[0]": [0, 1]}
+    kept = {"other": [0.5, 1], "test_accuracy_He[0]": [0, 1]}
     expected = {"full": {study.LESSON: kept}, "sample": {}}
     files.write(root / "tests" / "expected_results.json", json.dumps(expected))
 
@@ -214,6 +223,12 @@ def test_two_sets_of_runs_are_compared_arm_by_arm():
     lines = study.against(make(scores(0)), make(scores(1))).splitlines()
     assert [line.split()[0] for line in lines[2:]] == list(study.ARMS)
     assert all(0 < float(line.split()[-1]) <= 1 for line in lines[2:])
+
+
+def test_a_clear_difference_has_no_p_value_of_zero():
+    low, high = ({arm: list(np.linspace(x, x + 0.1, 20)) for arm in study.ARMS} for x in (0.1, 0.8))
+    lines = study.against(make(low), make(high)).splitlines()
+    assert all(line.endswith("< 0.001") for line in lines[2:])
 
 
 @pytest.fixture

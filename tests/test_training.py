@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from helpers import progress, training
+from helpers import blockwise, progress, training
 from helpers.backend import keras, tf
 
 N_ROWS, N_INPUTS = 53, 4
@@ -312,7 +312,7 @@ def numpy_measure(weights: list[np.ndarray], images: np.ndarray) -> float:
     return float(np.mean(np.sum((outputs - images) ** 2, axis=1)))
 
 
-@pytest.mark.parametrize("n_rows", [7, 1000, 2357])
+@pytest.mark.parametrize("n_rows", [7, blockwise.BLOCK_ROWS, blockwise.BLOCK_ROWS + 357])
 def test_measures_equal_numpy_before_and_after_training(images, n_rows):
     rows = np.random.default_rng(4).normal(size=(n_rows, N_INPUTS)).astype(np.float32)
     model = build_hidden()
@@ -473,6 +473,25 @@ def bars(monkeypatch) -> list[FakeBar]:
 
     monkeypatch.setattr(progress, "bar", bar)
     return made
+
+
+def test_the_bar_moves_though_nothing_is_measured_in_between(images, bars, monkeypatch):
+    moves = []
+    monkeypatch.setattr(FakeBar, "update", lambda _, count: moves.append(count))
+    history = train(build(), [images], steps=230, every=230)
+    assert moves == [100, 100, 30]
+    assert history.steps.tolist() == [0, 230]
+
+
+def test_the_length_of_a_call_changes_nothing(images, monkeypatch):
+    whole, parts = build(), build()
+    expected = train(whole, [images], steps=25, every=20)
+    monkeypatch.setattr(training, "BLOCK_STEPS", 7)
+    history = train(parts, [images], steps=25, every=20)
+    np.testing.assert_array_equal(history.losses, expected.losses)
+    np.testing.assert_array_equal(history.steps, expected.steps)
+    for ours, theirs in zip(parts.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_progress_bar_counts_every_step(images, bars):
@@ -892,6 +911,29 @@ def test_no_data_is_refused(data):
 
 
 BAD_COUNTS = [0, -1, True, 2.5, "3", None]
+
+
+@pytest.mark.parametrize("seed", [None, -1, 1.5, True])
+def test_a_seed_that_would_not_repeat_is_refused(images, seed):
+    message = r"seed: expected a whole number of at least 0, received"
+    with pytest.raises(ValueError, match=message):
+        train(build(), [images], seed=seed)
+    with pytest.raises(ValueError, match=message):
+        train_many([training.Start(build().get_weights(), seed)], [images])
+    with pytest.raises(ValueError, match=message):
+        next(training.batch_rows(5, batch_size=2, steps=3, seed=seed, block=3))
+
+
+def test_batches_of_no_rows_are_refused():
+    with pytest.raises(ValueError, match=r"n_rows: expected a whole number of at least 1"):
+        next(training.batch_rows(0, batch_size=2, steps=3, seed=0, block=3))
+
+
+def test_weights_that_the_last_update_ruined_are_refused(images):
+    # The only loss was measured before it.
+    optimizer = keras.optimizers.SGD(1e38)
+    with pytest.raises(FloatingPointError, match=r"after step 1: expected finite numbers"):
+        train(build(), [images], optimizer=optimizer, steps=1)
 
 
 @pytest.mark.parametrize("name", ["steps", "batch_size", "every"])
