@@ -310,3 +310,15 @@ def test_the_published_study_is_the_lesson_at_full_size():
     assert len(published.seeds) == len(set(published.seeds)) == 20
     for name, values in published.numbers.items():
         assert len(values) == 20, name
+
+
+def test_the_readme_tells_what_was_found_on_fashion_mnist():
+    found = reference.load("fashion_mnist")
+    runs = {arm: 100 * np.array(found.numbers[f"test_accuracy_{arm}"]) for arm in study.ARMS}
+    means = [f"{scores.mean():.1f}" for scores in runs.values()]
+    stuck = [int((scores < 20).sum()) for scores in runs.values()]
+    first, *others, last = means
+    sentence = f"means of {first} ({stuck[0]} runs stuck), {', '.join(others)} and {last} %"
+    readme = (files.ROOT / "README.md").read_text(encoding="utf-8")
+    assert sentence in " ".join(readme.split())
+    assert stuck[1:] == [0, 0, 0, 0]
