@@ -171,10 +171,11 @@ def train(
     Raises
     ------
     ValueError
-        If a number is below 1, the arrays do not fit each other, the loss is not a scalar, or no
-        trainable weight has an influence on it.
+        If a number is below 1, the seed is none, the arrays do not fit each other, the loss is not
+        a scalar, or no trainable weight has an influence on it.
     FloatingPointError
-        If the loss stops being a finite number; the message names the step.
+        If the loss, or a weight after the last step, is no finite number; the message names the
+        step.
     """
     _check(steps=steps, batch_size=batch_size, every=every)
     _check_seed(seed)
