@@ -579,3 +579,21 @@ def test_refresh_refuses_what_may_not_be_committed(a_course, source, message):
     assert a_course.files() == ["refresh/01_first.ipynb"]
     # What was kept is of no use to somebody who asks about the form of another text.
     assert "kept for reading" not in a_course("refresh", "--check").stderr
+
+
+def test_a_cell_tagged_as_a_picture_has_to_show_one():
+    cell = new_code_cell("print('none')", execution_count=1, metadata={"tags": ["picture"]})
+    cell.outputs = [new_output("stream", name="stdout", text="none\n")]
+    notebook = new_notebook(cells=[cell])
+    assert normal_form.picture(notebook) is None
+    (problem,) = normal_form.problems(notebook)
+    assert problem == "cell 1: expected a picture, as its tag says, and found none"
+
+
+@pytest.mark.parametrize("text", ["1e999", "nan", "9" * 400, "{[]: 1}"])
+def test_a_rate_that_is_no_finite_number_is_refused_before_anything_runs(a_course, text):
+    a_course.add("01_first")
+    result = a_course("run", "1", "-p", "rate", text)
+    assert result.exit_code == 2
+    assert "parameter rate: expected float" in result.stderr
+    assert not a_course.files()
