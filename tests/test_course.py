@@ -310,7 +310,7 @@ def test_failing_lesson_stops_the_run_and_takes_its_old_results_with_it(a_course
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("import time; time.sleep(60)", ["--timeout", "4"], "took longer than 4 s"),
+        ("import time; time.sleep(600)", ["--timeout", "4"], "took longer than 4 s"),
         ("import os; os._exit(3)", [], "the kernel ended with exit code 3"),
     ],
 )
@@ -318,7 +318,7 @@ def test_stuck_and_dead_kernels_are_failures(a_course, source, options, message)
     a_course.add("01_first", f"#\n{source}", "after = 1")
     started = time.monotonic()
     result = a_course("run", *options)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 300
     assert result.exit_code == 1
     assert message in result.stderr
     failed = nbformat.read(a_course.build / "notebooks" / "01_first.failed.ipynb", as_version=4)
@@ -366,10 +366,10 @@ def test_signals_leave_nothing_behind(a_course, tmp_path, number):
     a_course.add(
         "01_first",
         "import os, pathlib, subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         f"pathlib.Path({str(tmp_path / 'part')!r}).write_text(f'{{os.getpid()}} {{child.pid}}')\n"
         f"os.rename({str(tmp_path / 'part')!r}, {str(note)!r})\n"
-        "time.sleep(60)",
+        "time.sleep(600)",
     )
     # A shell may have started the tests with SIGINT ignored, which children inherit.
     code = (
@@ -385,7 +385,7 @@ def test_signals_leave_nothing_behind(a_course, tmp_path, number):
     _wait_for(note.exists)
     pids = [int(pid) for pid in note.read_text("utf-8").split()]
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert errors == "01_first  stopped; finished lessons are kept\n"
     _wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
@@ -393,7 +393,7 @@ def test_signals_leave_nothing_behind(a_course, tmp_path, number):
     assert not list(a_course.build.glob(".running-*"))
 
 
-def _wait_for(condition, seconds=20):
+def _wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
