@@ -66,7 +66,7 @@ def pretrain(
     steps: int,
     batch_size: int,
     stddev: float,
-    every: int = 100,
+    every: int | None = 100,
 ) -> list[list[Level]]:
     """Train stacks of layers, one layer after the other, from the input upwards.
 
@@ -86,8 +86,8 @@ def pretrain(
         Updates for each layer, and images in each.
     stddev : float
         Standard deviation of the initial weights; biases start at 0.
-    every : int
-        Steps between measurements.
+    every : int or None
+        Steps between measurements; None for a single one after the last step.
 
     Returns
     -------

@@ -42,7 +42,8 @@ class History:
     losses : numpy.ndarray, shape [steps], float32
         The loss of each mini-batch, before that step's update.
     steps : numpy.ndarray, shape [m], int
-        How many steps had been made at each measurement: 0, every, 2 x every, ..., steps.
+        How many steps had been made at each measurement: 0, every, 2 x every, ..., steps, or
+        only the last of these.
     measures : dict of str to numpy.ndarray, shape [m], float64
         Each measure's mean at those steps.
     """
@@ -133,7 +134,7 @@ def train(
     steps: int,
     batch_size: int,
     seed: int,
-    every: int = 100,
+    every: int | None = 100,
     measures: Measures | None = None,
     jit_compile: bool = True,
     description: str = "training",
@@ -154,8 +155,9 @@ def train(
         Number of updates, and the rows of each.
     seed : int
         Seed of the order of the mini-batches.
-    every : int
-        Steps between measurements.
+    every : int or None
+        Steps between measurements, the first of which comes before any step; None for a single
+        one after the last step.
     measures : mapping, optional
         Name -> (function, arrays); ``function(model, *rows)`` gives one float per row, and None
         in place of the arrays stands for ``data``.
@@ -177,7 +179,7 @@ def train(
         If the loss, or a weight after the last step, is no finite number; the message names the
         step.
     """
-    _check(steps=steps, batch_size=batch_size, every=every)
+    _check(steps=steps, batch_size=batch_size, every=1 if every is None else every)
     _check_seed(seed)
     tensors = blockwise.to_tensors(data)
     measured = _to_tensors(measures or {}, data, tensors)
@@ -198,7 +200,7 @@ def train_many(
     optimizer: Callable[[], keras.Optimizer],
     steps: int,
     batch_size: int,
-    every: int = 100,
+    every: int | None = 100,
     measures: Measures | None = None,
     jit_compile: bool = True,
     together: int = 1,
@@ -240,7 +242,8 @@ def train_many(
     ValueError, FloatingPointError
         As `train` does.
     """
-    _check(steps=steps, batch_size=batch_size, every=every, together=together, workers=workers)
+    _check(steps=steps, batch_size=batch_size, every=1 if every is None else every)
+    _check(together=together, workers=workers)
     for start in starts:
         _check_seed(start.seed)
     tensors = blockwise.to_tensors(data)
@@ -494,7 +497,7 @@ class _Session:
         data: list[tf.Tensor],
         loss: Loss,
         batch_size: int,
-        every: int,
+        every: int | None,
         measures: dict[str, tuple[blockwise.RowFunction, list[tf.Tensor] | None]],
         jit_compile: bool,
     ) -> None:
@@ -502,7 +505,7 @@ class _Session:
         self._network = network
         self._batch_size = batch_size
         self._every = every
-        self._length = min(every, BLOCK_STEPS)
+        self._length = min(every or BLOCK_STEPS, BLOCK_STEPS)
         self._block = _compile_block(
             network, optimizer, data, loss, (self._length, batch_size), jit_compile
         )
@@ -529,11 +532,12 @@ class _Session:
     def run(
         self, data: list[tf.Tensor], steps: int, seed: int, advance: Callable[[int], object]
     ) -> list[History]:
-        """Make ``steps`` steps, measuring before the first and after every ``every``."""
+        """Make ``steps`` steps, measuring before and after every ``every``, or only at the end."""
         if _form(data) != self._form:
             raise ValueError(f"data of a run: expected {self._form}, received {_form(data)}")
-        every = self._every
-        losses, measured = [], [self._measure(data)]
+        every = self._every or steps
+        losses, measured_at = [], [0] if self._every else []
+        measured = [self._measure(data) for _ in measured_at]
         blocks = batch_rows(
             len(data[0]), batch_size=self._batch_size, steps=steps, seed=seed, block=every
         )
@@ -543,13 +547,14 @@ class _Session:
                 losses.append(self._block(data, part))
                 _check_finite(losses[-1], done + first)
                 advance(len(part))
+            measured_at.append(min(done + every, steps))
             measured.append(self._measure(data))
         self._check_weights(steps)
         each = np.concatenate(losses).reshape(steps, -1)
         return [
             History(
                 losses=each[:, i].copy(),
-                steps=np.minimum(np.arange(len(measured)) * every, steps),
+                steps=np.array(measured_at),
                 measures={
                     name: np.array([m[name][i] for m in measured]) for name in self._measures
                 },

@@ -1,6 +1,7 @@
 """The training loop against NumPy and against an eager loop, and what it promises."""
 
 import inspect
+from itertools import product
 
 import numpy as np
 import pytest
@@ -277,7 +278,14 @@ def test_another_seed_gives_another_run(images):
 
 @pytest.mark.parametrize(
     ("steps", "every", "expected"),
-    [(12, 4, [0, 4, 8, 12]), (10, 4, [0, 4, 8, 10]), (3, 100, [0, 3]), (1, 1, [0, 1])],
+    [
+        (12, 4, [0, 4, 8, 12]),
+        (10, 4, [0, 4, 8, 10]),
+        (3, 100, [0, 3]),
+        (1, 1, [0, 1]),
+        (10, None, [10]),
+        (130, None, [130]),
+    ],
 )
 def test_history_has_a_loss_a_step_and_a_measurement_a_block(images, steps, every, expected):
     measures = {"error": (squared_error, [images])}
@@ -287,6 +295,17 @@ def test_history_has_a_loss_a_step_and_a_measurement_a_block(images, steps, ever
     assert history.steps.tolist() == expected
     assert history.measures["error"].shape == (len(expected),)
     assert history.measures["error"].dtype == np.float64
+
+
+@pytest.mark.parametrize("steps", [10, 130])
+def test_a_single_measurement_is_that_after_the_last_step(images, steps):
+    options = {"steps": steps, "measures": {"error": (squared_error, [images])}}
+    expected = train(build(7), [images], every=steps, **options)
+    alone = train(build(7), [images], every=None, **options)
+    (run,) = train_many([start(7)], [images], every=None, **options)
+    for history in (alone, run.history):
+        np.testing.assert_array_equal(history.losses, expected.losses)
+        assert history.measures["error"].tolist() == [expected.measures["error"][-1]]
 
 
 def test_without_measures_the_history_has_none(images):
@@ -910,7 +929,7 @@ def test_no_data_is_refused(data):
         train(build(), data)
 
 
-BAD_COUNTS = [0, -1, True, 2.5, "3", None]
+BAD_COUNTS = [0, -1, True, 2.5, "3"]
 
 
 @pytest.mark.parametrize("seed", [None, -1, 1.5, True])
@@ -936,15 +955,19 @@ def test_weights_that_the_last_update_ruined_are_refused(images):
         train(build(), [images], optimizer=optimizer, steps=1)
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "every"])
-@pytest.mark.parametrize("value", BAD_COUNTS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*product(["steps", "batch_size", "every"], BAD_COUNTS), ("steps", None)],
+)
 def test_a_bad_number_is_refused_by_name_and_value(images, name, value):
     with pytest.raises(ValueError, match=rf"{name}: expected a whole number .* received {value!r}"):
         train(build(), [images], **{name: value})
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "every", "workers"])
-@pytest.mark.parametrize("value", BAD_COUNTS)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*product(["steps", "batch_size", "every", "workers"], BAD_COUNTS), ("workers", None)],
+)
 def test_many_runs_refuse_a_bad_number_by_name_and_value(images, name, value):
     with pytest.raises(ValueError, match=rf"{name}: expected a whole number .* received {value!r}"):
         train_many([start(0)], [images], **{name: value})
