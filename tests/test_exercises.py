@@ -1,11 +1,13 @@
 """Each check tells right from nearly right, from wrong, and from not attempted yet."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.stats import permutation_test
 
 from helpers import exercises
 
@@ -28,15 +30,28 @@ def cross_entropy(labels, logits, *, stable=True, mean=True):
     return each.mean() if mean else each.sum()
 
 
-def quantise(codes, *, axis=0, values=True):
+def branches(labels, logits):
+    positive = logits - labels * logits + np.log1p(np.exp(-logits))
+    return np.where(logits > 0, positive, np.log1p(np.exp(logits)) - labels * logits).mean()
+
+
+def one_by_one(labels, logits):
+    pairs = zip(labels.flat, logits.flat, strict=True)
+    return sum(math.log1p(math.exp(a)) - x * a for x, a in pairs) / labels.size
+
+
+def quantise(codes, *, axis=0, values=True, rounded=np.round, dtype=np.float64):
+    codes = codes.astype(dtype)
     low, high = codes.min(axis=axis), codes.max(axis=axis)
-    levels = np.round((codes - low) / (high - low) * 255)
+    levels = rounded((codes - low) / (high - low) * 255)
     return low + levels / 255 * (high - low) if values else levels
 
 
-def decode(codes, decoders, *, downwards=True):
-    for decoder in reversed(decoders) if downwards else decoders:
+def decode(codes, decoders, *, downwards=True, rectified=0):
+    for number, decoder in enumerate(reversed(decoders) if downwards else decoders, start=1):
         codes = decoder(codes)
+        if number <= rectified:
+            codes = np.maximum(codes, 0)
     return codes
 
 
@@ -45,16 +60,51 @@ def steps_to(steps, values, level, *, last=False, strict=False, default=None):
     return int(steps[reached[-1 if last else 0]]) if len(reached) else default
 
 
-def p_value(one, other, *, two_sided=True):
+def searched(steps, values, level):
+    position = np.searchsorted(values, level)
+    return steps[position] if position < len(steps) else None
+
+
+def not_from_the_beginning(steps, values, level):
+    position = np.argmax(values >= level)
+    return steps[position] if position else None
+
+
+def there_at_the_end(steps, values, level):
+    return steps[np.argmax(values >= level)] if values[-1] >= level else None
+
+
+def position_times_spacing(steps, values, level):
+    reached = np.flatnonzero(values >= level)
+    return 100 * reached[0] if len(reached) else None
+
+
+def p_value(one, other, *, two_sided=True, allowance=1e-9):
     pooled, measured = np.concatenate([one, other]), np.mean(one) - np.mean(other)
     differences = []
     for chosen in combinations(range(len(pooled)), len(one)):
         first = np.isin(np.arange(len(pooled)), chosen)
         differences.append(pooled[first].mean() - pooled[~first].mean())
     if two_sided:
-        return np.mean(np.abs(differences) >= abs(measured) - 1e-9)
+        return np.mean(np.abs(differences) >= abs(measured) - allowance)
     sign = np.sign(measured) or 1
     return np.mean(sign * np.array(differences) >= abs(measured) - 1e-9)
+
+
+def doubled(one, other):
+    return permutation_test((one, other), lambda a, b: np.mean(a) - np.mean(b)).pvalue
+
+
+def p_value_without_repeats(one, other):
+    pooled, measured = sorted([*one, *other]), abs(np.mean(one) - np.mean(other))
+    firsts = set(combinations(pooled, len(one)))
+    means = np.array([(sum(first), sum(pooled) - sum(first)) for first in firsts])
+    means /= len(one), len(other)
+    return np.mean(np.abs(np.diff(means)) >= measured - 1e-9)
+
+
+def in_list(answer):
+    return lambda *arguments: [answer(*arguments)]
 
 
 def unscale(row, *, rounded=True, dtype=np.uint8):
@@ -64,6 +114,10 @@ def unscale(row, *, rounded=True, dtype=np.uint8):
 
 def checks_weights(answer):
     exercises.check_weights_per_step(answer, 11, UNITS)
+
+
+def checks_large_weights(answer):
+    exercises.check_weights_per_step(answer, 784, [100])
 
 
 def checks_mean_image(answer):
@@ -83,24 +137,80 @@ RIGHT = [
     (exercises.check_steps_to, steps_to),
     (exercises.check_permutation_p_value, p_value),
 ]
+ALSO_RIGHT = [
+    (exercises.check_quantise, partial(quantise, dtype=np.float32)),
+    (exercises.check_quantise, lambda codes: quantise(codes).tolist()),
+    (checks_weights, np.array([2 * 77 + 18, 2 * 21 + 10])),
+    (checks_large_weights, [2 * 78_400 + 884]),
+]
 NEARLY = [
     (exercises.check_unscale, partial(unscale, rounded=False), "round before"),
-    (exercises.check_unscale, partial(unscale, dtype=np.int64), "expected dtype uint8"),
-    (exercises.check_noise_directions, 705.6, "from 0 to 1"),
+    (exercises.check_unscale, partial(unscale, dtype=np.int64), "of dtype uint8, received int64"),
+    (exercises.check_unscale, lambda row: unscale(row).tolist(), "dtype uint8, received a list"),
+    (exercises.check_unscale, partial(unscale, rounded=False, dtype=float), "whole numbers"),
+    (exercises.check_noise_directions, 705.6, "not their number"),
+    (exercises.check_noise_directions, 90, "not in per cent"),
     (exercises.check_loss, partial(loss, half=1), "half of the squared weights"),
     (exercises.check_loss, partial(loss, mean=True), "summed, not averaged"),
     (checks_mean_image, VARIANCE.mean(), "sum over the pixels"),
     (checks_mean_image, np.square(IMAGES).sum() / len(IMAGES), "all-black"),
     (exercises.check_cross_entropy, partial(cross_entropy, mean=False), "average over everything"),
     (exercises.check_cross_entropy, partial(cross_entropy, stable=False), "±1000"),
+    (exercises.check_cross_entropy, branches, "an intermediate result overflows"),
+    (exercises.check_cross_entropy, one_by_one, "an intermediate result overflows"),
+    (exercises.check_cross_entropy, lambda x, a: 7 * cross_entropy(x, a), "the columns, too"),
     (exercises.check_quantise, partial(quantise, values=False), "back into values"),
     (exercises.check_quantise, partial(quantise, axis=None), "of its own"),
+    (exercises.check_quantise, partial(quantise, rounded=np.floor), "the nearest level"),
     (checks_weights, [77 + 7, 21 + 3], "the decoder is trained"),
+    (checks_weights, [2 * (77 + 7), 2 * (21 + 3)], "as many biases as its level has inputs"),
     (exercises.check_decode_down, partial(decode, downwards=False), "topmost decoder"),
+    (
+        exercises.check_decode_down,
+        partial(decode, rectified=2),
+        "leave the rectifiers between the levels out, as the exercise says",
+    ),
+    (
+        exercises.check_decode_down,
+        lambda codes, decoders: decode(np.maximum(codes, 0), decoders, rectified=2),
+        "between the levels",
+    ),
+    (exercises.check_decode_down, partial(decode, rectified=3), "leave all rectifiers out"),
+    (exercises.check_decode_down, lambda c, decoders: decoders[-1](c), "not only the topmost"),
+    (exercises.check_decode_down, lambda c, decoders: decoders[0](c), "the one before it gave"),
     (exercises.check_steps_to, partial(steps_to, last=True), "the first time counts"),
     (exercises.check_steps_to, partial(steps_to, strict=True), "exactly counts"),
     (exercises.check_steps_to, partial(steps_to, default=0), "gives None"),
+    (exercises.check_steps_to, lambda s, v, level: s[v >= level][0], "received IndexError"),
+    (
+        exercises.check_steps_to,
+        searched,
+        "the curve may fall again, so it cannot be searched as if it were sorted.",
+    ),
+    (
+        exercises.check_steps_to,
+        not_from_the_beginning,
+        "a curve may be there from the beginning.",
+    ),
+    (exercises.check_steps_to, there_at_the_end, "fallen at the end"),
     (exercises.check_permutation_p_value, partial(p_value, two_sided=False), "one direction"),
+    (exercises.check_permutation_p_value, doubled, "counted twice"),
+    (exercises.check_permutation_p_value, partial(p_value, allowance=-1e-9), "equal differences"),
+    (exercises.check_permutation_p_value, partial(p_value, allowance=0), "rounding"),
+]
+NOT_YET = [
+    (exercises.check_noise_directions, [0.9, 0.9], "a single number, received shape (2,)"),
+    (exercises.check_loss, in_list(loss), "a single number, received shape (1,)"),
+    (checks_mean_image, np.mean, "expected numbers"),
+    (checks_weights, [(2 * 77, 18), (42, 10)], "expected shape (2,), received shape (2, 2)"),
+    (checks_weights, 172 + 52, "expected shape (2,), received a single number"),
+    (checks_weights, (n for n in (172, 52)), "expected numbers"),
+    (checks_large_weights, [2 * 78_400 + 883], "the numbers differ"),
+    (exercises.check_steps_to, in_list(steps_to), "a single number, received shape (1,)"),
+    (exercises.check_steps_to, lambda s, v, level: s[v >= level], "a single number"),
+    (exercises.check_steps_to, position_times_spacing, "expected 250, received 200"),
+    (exercises.check_permutation_p_value, in_list(p_value), "a single number"),
+    (exercises.check_permutation_p_value, p_value_without_repeats, "expected 0.133"),
 ]
 
 
@@ -112,7 +222,7 @@ def said(capsys: pytest.CaptureFixture, check: Callable[[object], None], answer:
     return out
 
 
-@pytest.mark.parametrize(("check", "answer"), RIGHT)
+@pytest.mark.parametrize(("check", "answer"), RIGHT + ALSO_RIGHT)
 def test_a_right_answer_is_right(capsys, check, answer):
     assert said(capsys, check, answer).startswith("Right.")
 
@@ -121,6 +231,14 @@ def test_a_right_answer_is_right(capsys, check, answer):
 def test_a_well_known_slip_is_named(capsys, check, answer, hint):
     out = said(capsys, check, answer)
     assert out.startswith("Nearly:")
+    assert hint in out
+
+
+@pytest.mark.parametrize(("check", "answer", "hint"), NOT_YET)
+def test_what_was_expected_is_said(capsys, check, answer, hint):
+    out = said(capsys, check, answer)
+    assert out.startswith("Not yet: ")
+    assert "raised" not in out
     assert hint in out
 
 
