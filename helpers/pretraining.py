@@ -51,12 +51,6 @@ def encode(encoder: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
     return np.maximum(rows @ weights + bias, 0)
 
 
-def decode(decoder: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:
-    """Return the rows, shape [n, n_below], that a decoder's weights and bias make of codes."""
-    weights, bias = decoder
-    return codes @ weights + bias
-
-
 def pretrain(
     images: np.ndarray,
     units: Sequence[int],

@@ -233,8 +233,9 @@ def test_lesson_4_climbs_as_pretraining_does(sample):
         np.testing.assert_allclose(own[-1].codes, level.codes, rtol=1e-6)
         np.testing.assert_array_equal(own[-1].history.losses, level.history.losses)
         below = level.codes
-    codes = pretraining.decode(twin[1].decoder, twin[1].codes)
-    remembered = pretraining.decode(twin[0].decoder, np.maximum(codes, 0))
+    (lower, lower_bias), (upper, upper_bias) = (level.decoder for level in twin)
+    codes = np.maximum(twin[1].codes @ upper + upper_bias, 0)
+    remembered = codes @ lower + lower_bias
     np.testing.assert_allclose(lesson["decode_down"](own[1].codes, own), remembered, rtol=1e-4)
 
 
