@@ -3,9 +3,10 @@
 .PHONY: help course quick test lab lint refresh bench lock clean
 
 # A Python that TensorFlow has wheels for; `make PYTHON=/path/to/python` names another one.
+# Not .venv's own, where that is activated: .venv is removed before it is made.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3 python; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
-	&& command -v "$$p" && break; done)
+	"$$p" -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(1); \
+	print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null && break; done)
 BIN := .venv/bin
 READY := .venv/ready
 
