@@ -54,12 +54,18 @@ def list_lessons(folder: Path, wanted: Sequence[str], long: bool) -> None:
     build = files.build_dir()
     chosen = _choose(folder, wanted)
     width = max((len(lesson.name) for lesson in chosen), default=0)
+    fell_back = []
     for lesson in chosen:
-        click.echo(f"{lesson.name:<{width}}  {_state(lesson, build):<24}  {lesson.title}")
+        state = _state(lesson, build)
+        if state == "done" and stamps.fell_back(lesson.name, build):
+            fell_back.append(lesson.name)
+            state = "done (sample)"
+        click.echo(f"{lesson.name:<{width}}  {state:<24}  {lesson.title}")
         if long:
             for parameter in lesson.parameters.values():
                 line = f"{parameter.name}: {parameter.kind} = {parameter.default!r}"
                 click.echo(f"    {line:<36}  {parameter.meaning}")
+    _tell_of_the_sample(fell_back)
 
 
 def _state(lesson: Lesson, build: Path) -> str:
@@ -100,7 +106,8 @@ def run(
 
     Without a LESSON all of them are run. A finished lesson is not run again unless its
     notebook, the helpers, its parameters, the data, the reference results, Python, TensorFlow or
-    another main package have changed.
+    another main package have changed. If it had to use the sample because the complete data could
+    not be had, --force tries these again.
 
     \b
     Examples:
@@ -116,7 +123,7 @@ def run(
         given = _given(folder, chosen, texts, quick=quick)
     build = _build(quick)
     width = max((len(lesson.name) for lesson in chosen), default=0)
-    failure = ""
+    failure, fell_back = "", []
     for lesson in chosen:
         values = given[lesson.name]
         stamp = None if force else _up_to_date(lesson, values, build)
@@ -133,6 +140,9 @@ def run(
             kept = build / "notebooks" / f"{lesson.name}.failed.ipynb"
             _show_failure([failure], kept)
             break
+        if stamps.fell_back(lesson.name, build):
+            fell_back.append(lesson.name)
+    _tell_of_the_sample(fell_back)
     click.echo(f"report: {_short(_write_report(folder, build, quick=quick))}")
     if failure:
         sys.exit(1)
@@ -166,14 +176,15 @@ def study(dataset: str, seeds: int, first_seed: int, jobs: int, publish: bool) -
     from helpers import study as runs
 
     numbers = range(first_seed, first_seed + seeds)
-    published = reference.load(dataset)
-    if publish and published and not set(published.seeds) <= set(numbers):
-        raise click.UsageError(
-            f"--publish: expected at least the {len(published.seeds)} seeds that are published, "
-            f"{published.seeds[0]} to {published.seeds[-1]}, received {first_seed} to "
-            f"{numbers[-1]}; remove data/reference/{dataset}.json to begin anew"
-        )
     try:
+        published = reference.load(dataset)
+        if publish and published and not set(published.seeds) <= set(numbers):
+            raise click.UsageError(
+                f"--publish: expected at least the {len(published.seeds)} seeds that are "
+                f"published, {published.seeds[0]} to {published.seeds[-1]}, received "
+                f"{first_seed} to {numbers[-1]}; remove data/reference/{dataset}.json to begin "
+                "anew"
+            )
         runs.run(dataset, numbers, jobs=jobs, tell=click.echo)
         found = runs.collect(dataset, numbers)
         click.echo(runs.summary(found))
@@ -285,6 +296,14 @@ def _up_to_date(lesson: Lesson, given: dict[str, object], build: Path) -> stamps
     stamp = stamps.load(lesson.name, build)
     done = stamp is not None and not stamp.failure
     return stamp if done and not stamps.changed(stamp, lesson, given, build) else None
+
+
+def _tell_of_the_sample(names: Sequence[str]) -> None:
+    if names:
+        click.echo(
+            f"from the sample, as the complete data could not be had: {', '.join(names)}; "
+            "`course run --force` tries the complete data again"
+        )
 
 
 def _run_one(lesson: Lesson, given: dict[str, object], build: Path, timeout: float) -> stamps.Stamp:

@@ -97,17 +97,10 @@ def write(lessons: Sequence[Lesson], build: Path, *, quick: bool, again: bool = 
 
 def _row(lesson: Lesson, build: Path, *, again: bool) -> _Row:
     stamp = stamps.load(lesson.name, build)
-    results = _results(lesson.name, build)
-    if stamp is None or stamp.failure:
-        results = {}  # without a run that ended well, no file tells what the lesson does
+    results = stamps.results(lesson.name, build)
     marks = _marks(lesson, stamp, results, build) if stamp else {}
     page = _page(lesson, stamp, build, again=again) if stamp else ""
     return _Row(lesson.name, lesson.title, page, stamp, results, marks)
-
-
-def _results(name: str, build: Path) -> dict:
-    path = build / "results" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _marks(lesson: Lesson, stamp: stamps.Stamp, results: dict, build: Path) -> dict[str, str]:

@@ -110,11 +110,14 @@ def _helpers() -> list[str]:
 
 def _data() -> list[str]:
     """Describe which data a lesson would find: the settings and the files that are there."""
-    setting, place = os.environ.get("COURSE_DATA", ""), os.environ.get("COURSE_DATA_DIR", "")
-    folder = files.ROOT / Path(place or "data").expanduser()
+    folder = files.ROOT / Path(os.environ.get("COURSE_DATA_DIR") or "data").expanduser()
     found = [*folder.glob("*/*.gz"), *(files.ROOT / "data" / "sample").glob("*.npz")]
     sizes = [f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in sorted(found)]
-    return [setting or "auto", *sizes]
+    return [_setting(), *sizes]
+
+
+def _setting() -> str:
+    return os.environ.get("COURSE_DATA") or "auto"
 
 
 def _references() -> list[str]:
@@ -161,6 +164,23 @@ def load(name: str, build: Path) -> Stamp | None:
 def save(stamp: Stamp, build: Path) -> None:
     """Write a stamp."""
     files.write(place(stamp.lesson, build), json.dumps(asdict(stamp), indent=1) + "\n")
+
+
+def results(name: str, build: Path) -> dict:
+    """Return what a lesson's last run measured; nothing if it failed or the file is damaged."""
+    stamp = load(name, build)
+    if stamp is None or stamp.failure:
+        return {}  # without a run that ended well, no file tells what the lesson does
+    try:
+        found = json.loads((build / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def fell_back(name: str, build: Path) -> bool:
+    """Tell whether a lesson used the sample because the complete data could not be had."""
+    return _setting() == "auto" and results(name, build).get("source") == "sample"
 
 
 def intact(stamp: Stamp, build: Path) -> bool:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers import course, lessons, normal_form, report, stamps
+from helpers import course, execution, lessons, normal_form, report, stamps
 
 PARAMETERS = """\
 steps: int = 1000  # weight updates
@@ -187,11 +187,35 @@ def test_parameters_without_a_type_are_refused(a_course):
     assert "01_first.ipynb: the parameters cell: expected lines like" in result.stderr
 
 
-def test_broken_notebook_is_named(a_course):
-    (a_course.notebooks / "01_first.ipynb").write_text("{}")
+@pytest.mark.parametrize(
+    "changes",
+    [{"cells": 3}, {"metadata": []}, {"metadata": {"tags": 3}}, {"source": 3}, {"source": None}],
+    ids=str,
+)
+def test_broken_notebook_is_named(a_course, changes):
+    cell = {"cell_type": "code", "metadata": {}, "source": "", **changes}
+    text = json.dumps({"cells": [cell], **changes})
+    (a_course.notebooks / "01_first.ipynb").write_text(text)
     result = a_course("run")
     assert result.exit_code == 2
     assert "01_first.ipynb: expected a notebook of format 4" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "3"])
+def test_file_that_is_no_notebook_is_named(a_course, text):
+    (a_course.notebooks / "01_first.ipynb").write_text(text)
+    result = a_course("run")
+    assert result.exit_code == 2
+    assert "01_first.ipynb: expected a notebook of format 4" in result.stderr
+
+
+@pytest.mark.parametrize("default", ["{[]: 1}", "steps()", "1 +"])
+def test_default_that_is_no_plain_value_is_refused(a_course, default):
+    path = a_course.add("01_first")
+    path.write_text(path.read_text("utf-8").replace("int = 1000", f"int = {default}"))
+    result = a_course("list")
+    assert result.exit_code == 2
+    assert "01_first.ipynb: the parameters cell: " in result.stderr
 
 
 def test_run_uses_this_python_and_gives_the_parameters(a_course, tmp_path, monkeypatch):
@@ -264,6 +288,34 @@ def test_downloaded_data_is_a_change(a_course, tmp_path, monkeypatch):
     assert [name for name in before if before[name] != after[name]] == ["data"]
 
 
+def test_results_from_the_sample_are_called_so_unless_it_was_asked_for(a_course, monkeypatch):
+    note = (
+        "from the sample, as the complete data could not be had: 01_first; "
+        "`course run --force` tries the complete data again\n"
+    )
+    a_course.add("01_first")
+    # This one found the complete data.
+    a_course.add(
+        "02_second", '(folder / "02_second.json").write_text(text.replace("sample", "full"));'
+    )
+    assert note not in a_course("list").stdout
+    for state in ("done", "up to date"):
+        ran = a_course("run").stdout
+        assert re.findall(r"^0\d_\w+ +(done|up to date)  ", ran, re.MULTILINE) == [state] * 2
+        assert note in ran
+    shown = a_course("list").stdout
+    assert re.search(r"^01_first +done \(sample\)  ", shown, re.MULTILINE)
+    assert re.search(r"^02_second +done  ", shown, re.MULTILINE)
+    assert shown.endswith(note)
+    assert "from the sample" not in a_course("run", "2").stdout
+    monkeypatch.setenv("COURSE_DATA", "sample")
+    for command in ("run", "run", "list"):
+        shown = a_course(command).stdout
+        assert "01_first" in shown
+        assert "from the sample" not in shown
+        assert "(sample)" not in shown
+
+
 def test_quick_writes_elsewhere(a_course):
     a_course.add("01_first")
     a_course.add("02_second")
@@ -310,11 +362,19 @@ def test_failing_lesson_stops_the_run_and_takes_its_old_results_with_it(a_course
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("import time; time.sleep(600)", ["--timeout", "4"], "took longer than 4 s"),
+        ("import time; time.sleep(600)", ["--timeout", "500"], "took longer than 500 s"),
         ("import os; os._exit(3)", [], "the kernel ended with exit code 3"),
     ],
 )
-def test_stuck_and_dead_kernels_are_failures(a_course, source, options, message):
+def test_stuck_and_dead_kernels_are_failures(a_course, monkeypatch, source, options, message):
+    begun = execution._Watch.cell_started
+
+    def cell_started(watch, cell, cell_index):
+        begun(watch, cell, cell_index)
+        if "sleep" in cell.source:  # a second is left: the kernel and other cells have had theirs
+            watch._started = time.monotonic() - watch._timeout + 1
+
+    monkeypatch.setattr(execution._Watch, "cell_started", cell_started)
     a_course.add("01_first", f"#\n{source}", "after = 1")
     started = time.monotonic()
     result = a_course("run", *options)
@@ -420,6 +480,19 @@ def test_report_escapes_and_needs_no_network(a_course):
         assert not re.search(r"@import|url\(['\"]?http", text)
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff"])
+def test_damaged_results_are_no_results(a_course, content):
+    a_course.add("01_first")
+    assert a_course("run").exit_code == 0
+    (a_course.build / "results" / "01_first.json").write_bytes(content)
+    result = a_course("report")
+    assert result.exit_code == 0, result.output
+    page = (a_course.build / "index.html").read_text("utf-8")
+    assert "No lesson has left results yet." in page
+    assert "out of date: outputs changed" in page
+    assert "changed: outputs" in a_course("list").stdout
+
+
 def test_formulas_that_cannot_be_translated_stay_readable():
     assert "<msup>" in report.mathml("$x^2$")
     assert report.mathml(r"$\left( <$") == r"<code>\left( &lt;</code>"
@@ -479,6 +552,41 @@ def test_normal_form():
     assert normal_form.normal_form(tidy) == tidy
     assert normal_form.normal_form(untidy) == tidy
     assert normal_form.text(tidy).endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        [],
+        {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": []},
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": 3},
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"metadata": []}]},
+    ],
+    ids=["nothing", "a list", "format 3", "no cells", "a wrong cell"],
+)
+def test_what_is_no_notebook_has_no_normal_form(tmp_path, content):
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(content))
+    (found,) = normal_form.deviations(path)
+    assert found.startswith("expected a notebook of format 4 (")
+    path.write_text("{")
+    (found,) = normal_form.deviations(path)
+    assert found.startswith("expected a notebook of format 4 (")
+
+
+# nbformat complains about the ids, too.
+@pytest.mark.filterwarnings("ignore::nbformat.warnings.MissingIDFieldWarning")
+@pytest.mark.filterwarnings("ignore::nbformat.warnings.DuplicateCellId")
+@pytest.mark.parametrize("minor", [4, 5])
+def test_an_untidy_notebook_is_one_all_the_same(tmp_path, minor):
+    notebook = json.loads(nbformat.v4.writes(_untidy()))
+    notebook["nbformat_minor"] = minor
+    del notebook["cells"][0]["id"]
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(notebook))
+    (found,) = normal_form.deviations(path)
+    assert found.startswith("line 1: expected '{\\n', received ")
 
 
 def _with_widgets():
