@@ -1,6 +1,7 @@
 """``python -m benchmarks``: measure, then write table, figure and JSON to build/benchmarks/."""
 
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -46,6 +47,7 @@ def main(rounds: int, ways_only: bool) -> None:
         for key, by_way in timings.items()
     }
     reached = goals.of_ways(medians)
+    deviations = {key: _deviations(by_way) for key, by_way in timings.items()}
     results = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": _cores()},
         "python": platform.python_version(),
@@ -63,8 +65,10 @@ def main(rounds: int, ways_only: bool) -> None:
             key: {name: timing.peak_mib for name, timing in by_way.items()}
             for key, by_way in timings.items()
         },
+        # JSON has no NaN.
         "largest_deviation_of_losses": {
-            key: _deviations(by_way) for key, by_way in timings.items()
+            key: {name: value if math.isfinite(value) else None for name, value in by_way.items()}
+            for key, by_way in deviations.items()
         },
     }
     if not ways_only:
@@ -90,7 +94,7 @@ def main(rounds: int, ways_only: bool) -> None:
     click.echo(text)
     wrong = {
         f"{key}, {name}": deviation
-        for key, by_way in results["largest_deviation_of_losses"].items()
+        for key, by_way in deviations.items()
         for name, deviation in by_way.items()
         if not deviation < AGREEMENT
     }

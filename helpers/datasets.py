@@ -199,27 +199,6 @@ def split(dataset: Dataset) -> Splits:
     )
 
 
-def read_idx(path: str | Path) -> np.ndarray:
-    """Read an IDX file of unsigned bytes, gzip-compressed or plain.
-
-    Returns
-    -------
-    np.ndarray, uint8, read-only
-        Shape (n,) for labels (magic number 2049), (n, rows, columns) for images (2051).
-
-    Raises
-    ------
-    ValueError
-        If the file is not a complete IDX file of labels or images.
-    OSError
-        If the file cannot be read.
-    """
-    try:
-        return _parse_idx(_decompress(Path(path).read_bytes()))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}. Delete the file and load the data again") from error
-
-
 def images_file(dataset: Dataset) -> bytes:
     """Return the gzip-compressed IDX file of a data set's training images, for reading by hand.
 

@@ -72,10 +72,10 @@ def read(path: Path) -> Lesson:
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         triples = [
-            (cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", []))
+            (cell["cell_type"], "".join(cell["source"]), list(cell["metadata"].get("tags", [])))
             for cell in cells
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name}: expected a notebook of format 4 ({error!r})") from error
     headings = (
         re.sub(r"[*`]", "", match[1])
@@ -85,7 +85,7 @@ def read(path: Path) -> Lesson:
     tagged = [source for kind, source, tags in triples if kind == "code" and "parameters" in tags]
     try:
         parameters = _parameters(tagged[0]) if tagged else {}
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, TypeError) as error:
         raise ValueError(f"{path.name}: the parameters cell: {error}") from error
     content = json.dumps(triples)
     return Lesson(path.stem, path, next(headings, path.stem), parameters, content)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import sys
 from copy import deepcopy
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from nbformat.validator import iter_validate
 
 from helpers import files
 
@@ -134,11 +136,10 @@ def text(notebook: NotebookNode) -> str:
 def deviations(path: Path) -> list[str]:
     """Return in what a notebook's file differs from its normal form, in sentences."""
     current = path.read_text(encoding="utf-8")
-    try:
-        # v4.reads, as nbformat.reads would repair what is to be found
-        notebook = nbformat.v4.reads(current)
-    except (ValueError, KeyError) as error:
-        return [f"expected a notebook of format 4 ({error!r})"]
+    if error := _error(current):
+        return [f"expected a notebook of format 4 ({error})"]
+    # v4.reads, as nbformat.reads would repair what is to be found
+    notebook = nbformat.v4.reads(current)
     normal = text(normal_form(notebook))
     found = problems(notebook)
     if current != normal:
@@ -148,6 +149,17 @@ def deviations(path: Path) -> list[str]:
         )
         found.append(f"line {number}: expected {expected!r}, received {received!r}")
     return found
+
+
+def _error(current: str) -> str:
+    """Return why a file's text is no notebook of format 4; nothing where it is one."""
+    try:
+        content = json.loads(current)
+    except ValueError as error:
+        return str(error)
+    # 4.4, as 4.5 asks for the ids that the normal form gives
+    errors = iter_validate(content, version=4, version_minor=4, relax_add_props=True)
+    return next((str(error).partition("\n")[0] for error in errors), "")
 
 
 def problems(notebook: NotebookNode) -> list[str]:

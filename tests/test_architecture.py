@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,11 @@ def test_a_module_imports_no_siblings_but_the_allowed(source):
         f"helpers/{source.name} imports {', '.join(sorted(forbidden))}: move what it needs, or "
         "allow it in MODULES in tests/test_architecture.py"
     )
+
+
+def test_imports_do_not_run_in_circles():
+    graph = {name: siblings(parse(source)) for name, source in zip(NAMES, SOURCES, strict=True)}
+    TopologicalSorter(graph).prepare()  # a CycleError names the modules
 
 
 def test_the_table_itself_keeps_to_the_rules():

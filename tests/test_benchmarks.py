@@ -1,11 +1,14 @@
 """The benchmark's ways do the same work, and its goals follow from the times."""
 
 import importlib
+import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import __main__ as command
 from benchmarks import goals, measure, report
 from benchmarks.work import CLASSIFIER, DEEP, Work
 from helpers.training import batch_rows
@@ -91,6 +94,29 @@ def test_goals_leave_out_what_was_not_measured():
     assert "PyTorch" not in texts
     assert "JAX" not in texts
     assert "Keras fit" in texts
+
+
+def test_losses_that_are_no_numbers_cost_no_times(tmp_path, monkeypatch):
+    def measured(work: Work, ways: object, **_: int) -> dict[str, measure.Timing]:
+        losses = {"Keras fit": np.array([np.nan]), "course": np.array([1.0, np.inf])}
+        return {
+            name: measure.Timing([time], losses.get(name, np.ones(2)), 900.0)
+            for name, time in medians()["deep"].items()
+        }
+
+    monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path))
+    monkeypatch.setattr(command, "measure", measured)
+    result = CliRunner().invoke(command.main, ["--ways-only"])
+    assert result.exit_code == 1
+    assert "not the same work" in result.output
+    assert "'deep, Keras fit': nan" in result.output
+    assert "JAX" not in result.output.partition("not the same work")[2]
+    kept = json.loads((tmp_path / "benchmarks" / "results.json").read_text("utf-8"))
+    assert kept["milliseconds_per_step"]["deep"]["course"] == [1.0]
+    deviations = kept["largest_deviation_of_losses"]["deep"]
+    assert deviations["Keras fit"] is deviations["course"] is None
+    assert deviations["JAX scan"] == 0
+    assert (tmp_path / "benchmarks" / "results.md").is_file()
 
 
 def test_the_report_shows_times_goals_and_a_figure(tmp_path):

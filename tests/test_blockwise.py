@@ -1,5 +1,7 @@
 """Means and outputs over many rows against NumPy, whatever the number of rows."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -195,6 +197,12 @@ def test_an_array_that_does_not_lie_right_is_copied(layer, rows):
 
 
 def test_a_shared_array_outlives_its_name():
-    (tensor,) = blockwise.to_tensors([aligned((5001, 3), 0)])
-    expected = aligned((5001, 3), 0)
+    rows = aligned((5001, 3), 0)
+    expected, size = rows.copy(), rows.base.size
+    (tensor,) = blockwise.to_tensors([rows])
+    del rows
+    gc.collect()
+    # Memory that had been given back would be among these.
+    others = [np.full(size, 255, np.uint8) for _ in range(100)]
     np.testing.assert_array_equal(tensor.numpy(), expected)
+    assert len(others) == 100

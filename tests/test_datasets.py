@@ -124,7 +124,10 @@ def cut_transfer(handler: BaseHTTPRequestHandler, name: str) -> None:
 def _surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.delenv("COURSE_DATA_DIR", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for variable in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(variable)
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(variable, "*")
     monkeypatch.setattr(datasets, "_PAUSE", 0.0)
 
 
@@ -178,13 +181,15 @@ def assert_tiny(dataset: datasets.Dataset) -> None:
 # --- IDX files ------------------------------------------------------------------------------
 
 
+def parsed(raw: bytes) -> np.ndarray:
+    return datasets._parse_idx(datasets._decompress(raw))
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
 @pytest.mark.parametrize("shape", [(7,), (3, 4, 5), (0,)])
-def test_read_idx(tmp_path: Path, shape: tuple[int, ...], pack: Callable[[bytes], bytes]) -> None:
+def test_idx(shape: tuple[int, ...], pack: Callable[[bytes], bytes]) -> None:
     array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    path = tmp_path / "file.gz"
-    path.write_bytes(pack(idx(array)))
-    found = datasets.read_idx(path)
+    found = parsed(pack(idx(array)))
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, array, strict=True)
 
@@ -212,18 +217,9 @@ PACKED = gzip.compress(IMAGES, mtime=0)
         (b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 30, "damaged"),
     ],
 )
-def test_read_idx_refuses(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "bad.gz"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as caught:
-        datasets.read_idx(path)
-    assert str(path) in str(caught.value)
-    assert "load the data again" in str(caught.value)
-
-
-def test_read_idx_of_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing"):
-        datasets.read_idx(tmp_path / "nothing.gz")
+def test_idx_that_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parsed(content)
 
 
 # --- What is asked for ----------------------------------------------------------------------
@@ -249,12 +245,11 @@ def test_images_file_is_compressed_where_a_browser_has_unpacked_it(
     assert gzip.decompress(datasets.images_file(dataset)) == unpacked[TRAIN_IMAGES]
 
 
-def test_images_file_of_the_sample_has_the_same_format(tmp_path: Path) -> None:
+def test_images_file_of_the_sample_has_the_same_format() -> None:
     dataset = datasets.Dataset("mnist", "MNIST", "sample", (), **tiny_arrays())
     packed = datasets.images_file(dataset)
     assert gzip.decompress(packed) == idx(dataset.train_images)
-    (tmp_path / "images.gz").write_bytes(packed)
-    np.testing.assert_array_equal(datasets.read_idx(tmp_path / "images.gz"), dataset.train_images)
+    np.testing.assert_array_equal(parsed(packed), dataset.train_images)
 
 
 def test_unknown_name() -> None:

@@ -122,6 +122,13 @@ def test_a_broken_reference_is_refused_by_name(root, content):
         reference.load("mnist")
 
 
+def test_a_broken_reference_ends_the_command_with_a_message(root):
+    files.write(reference.path("mnist"), "{")
+    result = CliRunner().invoke(cli, ["study"])
+    assert result.exit_code == 1
+    assert "Error: mnist.json: expected reference results" in result.output
+
+
 def test_p_value_is_that_of_scipy_for_either_direction():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=5), rng.normal(0.8, 1, size=6)
@@ -131,7 +138,8 @@ def test_p_value_is_that_of_scipy_for_either_direction():
     assert study.p_value(one, other) == study.p_value(other, one)
     # 462 ways to deal: all are tried. SciPy doubles the smaller tail; we count |difference|.
     assert study.p_value(one, other) == pytest.approx(exact.pvalue, abs=0.02)
-    assert study.p_value(one, one + 100) == pytest.approx(2 / 462 * 462 / 252, abs=0.01)
+    # Of 252 ways, only this one and its mirror image lie so far apart.
+    assert study.p_value(one, one + 100) == pytest.approx(2 / 252)
 
 
 def test_bands_hold_every_run_of_the_study():
