@@ -1,13 +1,17 @@
 """Tables, for Jupyter and for a terminal."""
 
+import re
 from collections.abc import Sequence
 
 from IPython.display import HTML
 from tabulate import tabulate
 
+# A cell of numbers only, as in "1.2 (0.8 to 1.6)" or "3 of 20".
+_NUMBERS = re.compile(r'(<td style="[^"]*)(">(?:[-+−±–·.,()%\d\s]|to|of)+</td>)')
+
 
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> HTML:
-    """Return rows as an HTML table: numbers flush right, text flush left.
+    """Return rows as an HTML table: numbers flush right, text flush left, no number broken.
 
     Parameters
     ----------
@@ -24,7 +28,8 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> HTML:
     # Left is HTML's default, but not that of Jupyter's style sheet.
     for tag in ("th", "td"):
         text = text.replace(f"<{tag}>", f'<{tag} style="text-align: left;">')
-    return HTML(text)
+    # Headings may take two lines, a number and its interval stay together.
+    return HTML(_NUMBERS.sub(r"\1 white-space: nowrap;\2", text))
 
 
 def plain(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
