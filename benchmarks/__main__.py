@@ -2,17 +2,15 @@
 
 import json
 import math
-import multiprocessing
 import os
 import platform
-from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 
 import click
 import numpy as np
 
 from benchmarks import goals, report, start_up
-from benchmarks.measure import Timing, available, measure
+from benchmarks.measure import Timing, alone, available, measure
 from benchmarks.work import CLASSIFIER, DEEP
 from helpers import datasets, files
 
@@ -76,7 +74,7 @@ def main(rounds: int, ways_only: bool) -> None:
 
         for name, function in FUNCTIONS.items():
             click.echo(name.replace("_", " "), err=True)
-            results[name] = _alone(function)
+            results[name] = alone(function)
         results["seconds_to_first_figure"] = start_up.seconds_to_first_figure()
         results["seconds_to_import"] = start_up.seconds_to_import()
         reached += goals.of_sources(
@@ -118,13 +116,6 @@ def _deviations(timings: dict[str, Timing]) -> dict[str, float]:
             ratio = losses[:AGREEMENT_STEPS] / eager[:AGREEMENT_STEPS]
             found[name] = float(np.abs(ratio - 1).max())
     return found
-
-
-def _alone(function: object) -> object:
-    """Call a function in a new process, whose peak memory is its own."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(function).result()
 
 
 def _cores() -> int:

@@ -9,6 +9,7 @@ import multiprocessing
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -189,6 +190,13 @@ def _serve(connection: Connection, way: Way, work: Work, rows: np.ndarray) -> No
             connection.send((perf_counter() - start, np.asarray(losses), peak_mib()))
         except Exception as error:
             connection.send(f"{way.name}: {type(error).__name__}: {error}")
+
+
+def alone(function: Callable[[], object]) -> object:
+    """Call a function in a new process, whose peak memory is its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(function).result()
 
 
 def peak_mib() -> float:

@@ -1,6 +1,6 @@
 """All training of the course's two sources at full size, and how its cost grows.
 
-Each function is called in a process of its own and returns plain numbers.
+Each function is called in a process of its own, or makes some, and returns plain numbers.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.measure import peak_mib
+from benchmarks.measure import alone, peak_mib
 from benchmarks.ways.keras_parts import loss as loss_of
 from benchmarks.work import CLASSIFIER, DEEP
 from helpers import models, pretraining, training
@@ -98,26 +98,25 @@ def eager_slices(steps: int = 30) -> dict[str, float]:
 
 def growth_with_steps(counts: tuple[int, ...] = (1000, 2000, 4000, 8000)) -> list[dict]:
     """Return seconds and peak memory of one classifier trained for more and more steps."""
-    images, labels = CLASSIFIER.data()
-    found = []
-    for steps in (counts[0], *counts):  # the first one warms up and does not count
-        start = perf_counter()
-        _classifiers([CLASSIFIER.weights()], steps, images, labels)
-        seconds = perf_counter() - start
-        found.append({"steps": steps, "seconds": seconds, "peak_mib": peak_mib()})
-    return found[1:]
+    return [{"steps": steps, **alone(partial(_cost, 1, steps))} for steps in counts]
 
 
 def growth_with_seeds(counts: tuple[int, ...] = (2, 4, 8), steps: int = 2000) -> list[dict]:
     """Return seconds and peak memory of more and more classifiers in one call."""
+    return [{"seeds": seeds, **alone(partial(_cost, seeds, steps))} for seeds in counts]
+
+
+def _cost(seeds: int, steps: int) -> dict[str, float]:
+    """Return seconds and peak memory of some classifiers, after a short call that warms up.
+
+    For a process of its own: what was compiled before would count in the peak of what follows.
+    """
     images, labels = CLASSIFIER.data()
-    found = []
-    for seeds in (counts[0], *counts):
-        start = perf_counter()
-        _classifiers([CLASSIFIER.weights()] * seeds, steps, images, labels)
-        seconds = perf_counter() - start
-        found.append({"seeds": seeds, "seconds": seconds, "peak_mib": peak_mib()})
-    return found[1:]
+    starts = [CLASSIFIER.weights()] * seeds
+    _classifiers(starts, EVERY, images, labels)
+    start = perf_counter()
+    _classifiers(starts, steps, images, labels)
+    return {"seconds": perf_counter() - start, "peak_mib": peak_mib()}
 
 
 def evaluation_share(steps: int = 2000, rounds: int = 3) -> float:
