@@ -180,7 +180,8 @@ def test_publishing_writes_reference_bands_and_table(root):
     assert readme.endswith("<!-- end of study -->\nafter\n")
     assert "old" not in readme
     (normal,) = [line for line in readme.splitlines() if line.startswith("| normal |")]
-    assert normal.endswith("| 1 | 1,000 |")
+    learned = np.array(drawn["normal"][1:])
+    assert normal.endswith(f"| 1 | {100 * learned.mean():.1f} | 1,000 |")
     text = (root / "tests" / "expected_results.json").read_text(encoding="utf-8")
     bands = json.loads(text)["full"][study.LESSON]
     assert bands["other"] == [0.5, 1]
@@ -203,6 +204,14 @@ def test_half_of_the_runs_above_90_percent_are_needed_for_a_median():
     text = study.with_table("<!-- study -->\n<!-- end of study -->\n", found)
     (row,) = [line for line in text.splitlines() if line.startswith("| He |")]
     assert row.endswith("| never |")
+
+
+def test_where_all_runs_are_stuck_there_are_no_others():
+    found = make(scores(count=3))
+    found.numbers["test_accuracy_He"] = [0.1, 0.11, 0.1]
+    text = study.with_table("<!-- study -->\n<!-- end of study -->\n", found)
+    (row,) = [line for line in text.splitlines() if line.startswith("| He |")]
+    assert "| 3 |  |" in row
 
 
 def test_nothing_is_published_if_a_part_cannot_be_made(root):
