@@ -71,7 +71,7 @@ def compile_mean(
     tensors: Sequence[tf.Tensor],
     *,
     copies: tuple[int, ...] = (),
-) -> Callable[[Sequence[tf.Tensor]], tf.Tensor]:
+) -> tf.types.experimental.ConcreteFunction:
     """Compile the mean of ``function(model, *rows)`` over all rows of some tensors.
 
     Parameters
@@ -88,8 +88,9 @@ def compile_mean(
 
     Returns
     -------
-    callable
-        Takes tensors of these shapes and dtypes, returns the means, float64, shape [*copies].
+    ConcreteFunction
+        Takes a list of tensors of these shapes and dtypes, returns the means, float64, shape
+        [*copies].
     """
     n_rows = len(tensors[0])
     size = min(max(1, BLOCK_ROWS // math.prod(copies)), n_rows)
@@ -116,8 +117,7 @@ def compile_mean(
         )
         return total / n_rows
 
-    concrete = mean.get_concrete_function(list(tensors))
-    return lambda tensors: concrete(list(tensors))
+    return mean.get_concrete_function(list(tensors))
 
 
 def _rows(tensor: tf.Tensor, first: tf.Tensor, size: int) -> tf.Tensor:

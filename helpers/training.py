@@ -183,11 +183,10 @@ def train(
     _check_seed(seed)
     tensors = blockwise.to_tensors(data)
     measured = _to_tensors(measures or {}, data, tensors)
-    session = _Session(
-        _One(model), optimizer, tensors, loss, batch_size, every, measured, jit_compile
-    )
+    session = _Session(_One(model), optimizer)
+    program = _Program(session, tensors, loss, batch_size, every, measured, jit_compile)
     with progress.bar(steps, description) as bar:
-        (history,) = session.run(tensors, steps, seed, bar.update)
+        (history,) = program.run(session, tensors, steps, seed, bar.update)
     return history
 
 
@@ -207,7 +206,7 @@ def train_many(
     workers: int = 2,
     description: str = "training",
 ) -> list[Run]:
-    """Train one architecture from several starts, side by side and compiled only once a worker.
+    """Train one architecture from several starts, side by side and compiled only once.
 
     Every run is what it would be alone, bit for bit: with ``together=1`` what `train` makes of
     it, with more what a single start makes with the same ``together``.  (Between the two, sums
@@ -250,15 +249,16 @@ def train_many(
     measured = _to_tensors(measures or {}, data, tensors)
     groups = _groups(starts, data, together)
 
-    def session() -> _Session:
-        network = _One(build()) if together == 1 else _Several(build(), together)
-        return _Session(
-            network, optimizer(), tensors, loss, batch_size, every, measured, jit_compile
-        )
-
+    sessions = [
+        _Session(_One(build()) if together == 1 else _Several(build(), together), optimizer())
+        for _ in range(min(workers, len(groups)))
+    ]
+    if not sessions:
+        return []
+    program = _Program(sessions[0], tensors, loss, batch_size, every, measured, jit_compile)
     waiting: SimpleQueue[_Session] = SimpleQueue()
-    for _ in range(min(workers, len(groups))):
-        waiting.put(session())
+    for session in sessions:
+        waiting.put(session)
 
     stopped = threading.Event()
 
@@ -274,7 +274,8 @@ def train_many(
         session = waiting.get()
         try:
             session.reset([start.weights for start in members])
-            histories = session.run(
+            histories = program.run(
+                session,
                 tensors if _same(own, data) else blockwise.to_tensors(own),
                 steps,
                 members[0].seed,
@@ -357,6 +358,7 @@ class _One:
     def __init__(self, model: keras.Layer) -> None:
         self.model = model
         self.variables = model.trainable_variables
+        self.own = model.variables
 
     def state(self) -> list[keras.Variable]:
         """Return what is no weight but changes in training: the random numbers of dropout."""
@@ -408,6 +410,7 @@ class _Several:
             keras.Variable(self._stack([np.zeros(v.shape, np.float32)] * width), name=v.name)
             for v in model.trainable_variables
         ]
+        self.own = self.variables
 
     def state(self) -> list[keras.Variable]:
         return []
@@ -488,12 +491,43 @@ _WHOLE_WEIGHTS = (
 
 
 class _Session:
-    """A network, its optimiser and what was compiled for them, ready for one run after another."""
+    """A network and its optimiser: the variables that one run after another works on."""
+
+    def __init__(self, network: _One | _Several, optimizer: keras.Optimizer) -> None:
+        network.check(optimizer)
+        optimizer.build(network.variables)
+        self.network = network
+        self.optimizer = optimizer
+        self.variables = [*network.own, *optimizer.variables]
+        self._fresh = [
+            (variable, variable.numpy()) for variable in [*optimizer.variables, *network.state()]
+        ]
+
+    def reset(self, weights: list[list[np.ndarray]]) -> None:
+        """Go back to these weights and to an optimiser that has seen nothing."""
+        self.network.set_weights(weights)
+        for variable, value in self._fresh:
+            variable.assign(value)
+
+    def weights(self) -> list[list[np.ndarray]]:
+        """Return the weights of each copy of the network."""
+        return self.network.weights()
+
+    def check_weights(self, steps: int) -> None:
+        """Refuse what the last update has ruined: no later loss would tell."""
+        for variable in self.network.variables:
+            if not np.isfinite(variable.numpy()).all():
+                raise FloatingPointError(
+                    f"{variable.name} after step {steps}: expected finite numbers; {_ADVICE}"
+                )
+
+
+class _Program:
+    """What is compiled for one session and serves all that are like it."""
 
     def __init__(
         self,
-        network: _One | _Several,
-        optimizer: keras.Optimizer,
+        session: _Session,
         data: list[tf.Tensor],
         loss: Loss,
         batch_size: int,
@@ -501,40 +535,33 @@ class _Session:
         measures: dict[str, tuple[blockwise.RowFunction, list[tf.Tensor] | None]],
         jit_compile: bool,
     ) -> None:
-        network.check(optimizer)
-        self._network = network
+        self._width = session.network.width
         self._batch_size = batch_size
         self._every = every
         self._length = min(every or BLOCK_STEPS, BLOCK_STEPS)
-        self._block = _compile_block(
-            network, optimizer, data, loss, (self._length, batch_size), jit_compile
-        )
+        self._block = _compile_block(session, data, loss, (self._length, batch_size), jit_compile)
         # Not the data themselves: compiled functions live on in cycles until the next collection.
         self._form = _form(data)
-        self._fresh = [
-            (variable, variable.numpy()) for variable in [*optimizer.variables, *network.state()]
-        ]
         self._measures = {
-            name: (_compile_mean(network, function, tensors or data), tensors)
+            name: (_compile_mean(session.network, function, tensors or data), tensors)
             for name, (function, tensors) in measures.items()
         }
-
-    def reset(self, weights: list[list[np.ndarray]]) -> None:
-        """Go back to these weights and to an optimiser that has seen nothing."""
-        self._network.set_weights(weights)
-        for variable, value in self._fresh:
-            variable.assign(value)
-
-    def weights(self) -> list[list[np.ndarray]]:
-        """Return the weights of each copy of the network."""
-        return self._network.weights()
+        self._own = threading.local()
+        for function in (self._block, *(mean for mean, _ in self._measures.values())):
+            _work_on_variables_of_thread(function, session.variables, self._own)
 
     def run(
-        self, data: list[tf.Tensor], steps: int, seed: int, advance: Callable[[int], object]
+        self,
+        session: _Session,
+        data: list[tf.Tensor],
+        steps: int,
+        seed: int,
+        advance: Callable[[int], object],
     ) -> list[History]:
         """Make ``steps`` steps, measuring before and after every ``every``, or only at the end."""
         if _form(data) != self._form:
             raise ValueError(f"data of a run: expected {self._form}, received {_form(data)}")
+        self._own.variables = session.variables
         every = self._every or steps
         losses, measured_at = [], [0] if self._every else []
         measured = [self._measure(data) for _ in measured_at]
@@ -544,12 +571,12 @@ class _Session:
         for done, rows in zip(range(0, steps, every), blocks, strict=True):
             for first in range(0, len(rows), self._length):
                 part = rows[first : first + self._length]
-                losses.append(self._block(data, part))
+                losses.append(self._losses(data, part))
                 _check_finite(losses[-1], done + first)
                 advance(len(part))
             measured_at.append(min(done + every, steps))
             measured.append(self._measure(data))
-        self._check_weights(steps)
+        session.check_weights(steps)
         each = np.concatenate(losses).reshape(steps, -1)
         return [
             History(
@@ -559,16 +586,13 @@ class _Session:
                     name: np.array([m[name][i] for m in measured]) for name in self._measures
                 },
             )
-            for i in range(self._network.width)
+            for i in range(self._width)
         ]
 
-    def _check_weights(self, steps: int) -> None:
-        """Refuse what the last update has ruined: no later loss would tell."""
-        for variable in self._network.variables:
-            if not np.isfinite(variable.numpy()).all():
-                raise FloatingPointError(
-                    f"{variable.name} after step {steps}: expected finite numbers; {_ADVICE}"
-                )
+    def _losses(self, data: list[tf.Tensor], rows: np.ndarray) -> np.ndarray:
+        # A shorter last block is padded: a new shape would have to be compiled anew.
+        padded = np.pad(rows, [(0, self._length - len(rows)), (0, 0)])
+        return self._block(data, tf.constant(padded), tf.constant(len(rows))).numpy()[: len(rows)]
 
     def _measure(self, data: list[tf.Tensor]) -> dict[str, np.ndarray]:
         return {
@@ -577,9 +601,30 @@ class _Session:
         }
 
 
+def _work_on_variables_of_thread(
+    function: tf.types.experimental.ConcreteFunction,
+    traced: list[keras.Variable],
+    own: threading.local,
+) -> None:
+    """Make a compiled function work on ``own.variables`` of the thread that calls it.
+
+    TensorFlow compiles a function for the variables it was traced with.  Handed the others at each
+    call, one program serves all threads; a program for each would take seconds and 150 MB more.
+    """
+    numbers = {id(variable.handle): number for number, variable in enumerate(traced)}
+    for captured in function.captured_inputs:
+        number = numbers.get(id(captured))
+        if number is not None:
+            function.replace_capture_with_deferred_capture(
+                captured,
+                lambda number=number: own.variables[number].handle,
+                tf.TensorSpec([], tf.resource),
+            )
+
+
 def _compile_mean(
     network: _One | _Several, function: blockwise.RowFunction, tensors: list[tf.Tensor]
-) -> Callable[[Sequence[tf.Tensor]], tf.Tensor]:
+) -> tf.types.experimental.ConcreteFunction:
     def values(network: _One | _Several, *rows: tf.Tensor) -> tf.Tensor:
         return network.values(function, list(rows))
 
@@ -587,16 +632,19 @@ def _compile_mean(
 
 
 def _compile_block(
-    network: _One | _Several,
-    optimizer: keras.Optimizer,
+    session: _Session,
     data: list[tf.Tensor],
     loss: Loss,
     shape: tuple[int, int],
     jit_compile: bool,
-) -> Callable[[list[tf.Tensor], np.ndarray], np.ndarray]:
-    """Compile a training step for each of up to ``shape[0]`` mini-batches into one call."""
+) -> tf.types.experimental.ConcreteFunction:
+    """Compile a training step for each of up to ``shape[0]`` mini-batches into one call.
+
+    It takes the data, the row numbers of the mini-batches, shape ``shape``, and how many of these
+    count, and returns their losses, shape [shape[0], *network.shape].
+    """
+    network, optimizer = session.network, session.optimizer
     variables = network.variables
-    optimizer.build(variables)
 
     def step(data: list[tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
         value, gradients = network.gradients(loss, [tf.gather(array, rows) for array in data])
@@ -618,17 +666,9 @@ def _compile_block(
         _, losses = tf.while_loop(lambda i, _: i < count, body, [0, none])
         return losses
 
-    concrete = block.get_concrete_function(
+    return block.get_concrete_function(
         data, tf.TensorSpec(shape, tf.int32), tf.TensorSpec([], tf.int32)
     )
-
-    def run(data: list[tf.Tensor], rows: np.ndarray) -> np.ndarray:
-        # A shorter last block is padded: a new shape would have to be compiled anew.
-        padded = np.pad(rows, [(0, shape[0] - len(rows)), (0, 0)])
-        losses = concrete(data, tf.constant(padded), tf.constant(len(rows)))
-        return losses.numpy()[: len(rows)]
-
-    return run
 
 
 def _check_finite(losses: np.ndarray, done: int) -> None:

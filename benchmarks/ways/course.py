@@ -24,17 +24,18 @@ def prepare(
     def session() -> training._Session:
         model = network(work)
         members = training._One(model) if together == 1 else training._Several(model, together)
-        made = training._Session(
-            members, adam(), data, loss(work), work.batch_size, every, {}, jit_compile=True
-        )
+        made = training._Session(members, adam())
         made.reset([work.weights()])
         return made
 
     sessions = [session() for _ in range(arms // together)]
+    program = training._Program(
+        sessions[0], data, loss(work), work.batch_size, every, {}, jit_compile=True
+    )
     pool = ThreadPoolExecutor(len(sessions))
 
     def train(session: training._Session) -> np.ndarray:
-        return session.run(data, len(rows), 0, lambda _: None)[0].losses
+        return program.run(session, data, len(rows), 0, lambda _: None)[0].losses
 
     def run() -> np.ndarray:
         first, *_ = pool.map(train, sessions)
