@@ -203,7 +203,7 @@ def train_many(
     measures: Measures | None = None,
     jit_compile: bool = True,
     together: int = 1,
-    workers: int = 2,
+    workers: int = 4,
     description: str = "training",
 ) -> list[Run]:
     """Train one architecture from several starts, side by side and compiled only once.
@@ -226,8 +226,8 @@ def train_many(
         optimiser that treats every number by itself, as Adam does, and a model without state
         beside its trainable weights.
     workers : int
-        Runs, or groups of runs, under way at the same time.  Two keep two cores busy, which one
-        small network cannot.
+        Runs, or groups of runs, under way at the same time.  One small network cannot keep two
+        cores busy; more runs than cores leave none of them idle when three or four are left.
     data, loss, steps, batch_size, every, measures, jit_compile, description
         As in `train`.
 
