@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from helpers import evaluation, models, pretraining, training
 from helpers.backend import keras
@@ -153,6 +154,27 @@ def many_weak_columns() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 2, 800)
     return labels[:, None] * (np.arange(250) < 50) + 2 * rng.normal(size=[800, 250]), labels
+
+
+def test_linear_probe_fits_on_one_thread_and_leaves_the_threads_as_they_were(monkeypatch):
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    during = []
+
+    class Watched(LogisticRegression):
+        def fit(self, rows: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+            during.extend(threads())
+            return super().fit(rows, labels)
+
+    monkeypatch.setattr(evaluation, "LogisticRegression", Watched)
+    labels = np.tile([0, 1], 30)
+    codes = labels[:, None] + np.zeros([60, 2])
+    with threadpool_limits(3):
+        before = threads()
+        evaluation.linear_probe(codes, labels, codes, labels)
+        assert threads() == before
+    assert during == [1] * (3 * len(before))
 
 
 @pytest.mark.parametrize(
