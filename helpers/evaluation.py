@@ -1,7 +1,5 @@
 """Yardsticks: principal component analysis, linear probes, live units, steps to a level."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -159,14 +157,13 @@ def linear_probe(
     rows = codes - mean
     rows /= scale
     known, held = np.split(np.arange(min(len(rows), 10_000)), [min(len(rows), 10_000) * 4 // 5])
-
-    def held_out_accuracy(c: float) -> float:
-        return _logistic(c).fit(rows[known], labels[known]).score(rows[held], labels[held])
-
     # Fitting is many small products. Split over threads they take up to three times as long, and
     # much longer beside another program: each waits for the other's.
-    with threadpool_limits(1), ThreadPoolExecutor(2) as pool:
-        weak, strong = pool.map(held_out_accuracy, (1.0, 0.01))
+    with threadpool_limits(1):
+        weak, strong = (
+            _logistic(c).fit(rows[known], labels[known]).score(rows[held], labels[held])
+            for c in (1.0, 0.01)
+        )
         probe = _logistic(1.0 if weak >= strong else 0.01).fit(rows, labels)
     return float(probe.score((test_codes - mean) / scale, test_labels))
 
