@@ -358,7 +358,7 @@ class _One:
     def __init__(self, model: keras.Layer) -> None:
         self.model = model
         self.variables = model.trainable_variables
-        self.own = model.variables
+        self.all_variables = model.variables
 
     def state(self) -> list[keras.Variable]:
         """Return what is no weight but changes in training: the random numbers of dropout."""
@@ -410,7 +410,7 @@ class _Several:
             keras.Variable(self._stack([np.zeros(v.shape, np.float32)] * width), name=v.name)
             for v in model.trainable_variables
         ]
-        self.own = self.variables
+        self.all_variables = self.variables
 
     def state(self) -> list[keras.Variable]:
         return []
@@ -498,7 +498,7 @@ class _Session:
         optimizer.build(network.variables)
         self.network = network
         self.optimizer = optimizer
-        self.variables = [*network.own, *optimizer.variables]
+        self.variables = [*network.all_variables, *optimizer.variables]
         self._fresh = [
             (variable, variable.numpy()) for variable in [*optimizer.variables, *network.state()]
         ]
@@ -546,9 +546,9 @@ class _Program:
             name: (_compile_mean(session.network, function, tensors or data), tensors)
             for name, (function, tensors) in measures.items()
         }
-        self._own = threading.local()
+        self._thread = threading.local()
         for function in (self._block, *(mean for mean, _ in self._measures.values())):
-            _work_on_variables_of_thread(function, session.variables, self._own)
+            _work_on_variables_of_thread(function, session.variables, self._thread)
 
     def run(
         self,
@@ -561,7 +561,7 @@ class _Program:
         """Make ``steps`` steps, measuring before and after every ``every``, or only at the end."""
         if _form(data) != self._form:
             raise ValueError(f"data of a run: expected {self._form}, received {_form(data)}")
-        self._own.variables = session.variables
+        self._thread.variables = session.variables
         every = self._every or steps
         losses, measured_at = [], [0] if self._every else []
         measured = [self._measure(data) for _ in measured_at]
@@ -604,9 +604,9 @@ class _Program:
 def _work_on_variables_of_thread(
     function: tf.types.experimental.ConcreteFunction,
     traced: list[keras.Variable],
-    own: threading.local,
+    thread: threading.local,
 ) -> None:
-    """Make a compiled function work on ``own.variables`` of the thread that calls it.
+    """Make a compiled function work on the ``variables`` of the thread that calls it.
 
     TensorFlow compiles a function for the variables it was traced with.  Handed the others at each
     call, one program serves all threads; a program for each would take seconds and 150 MB more.
@@ -617,7 +617,7 @@ def _work_on_variables_of_thread(
         if number is not None:
             function.replace_capture_with_deferred_capture(
                 captured,
-                lambda number=number: own.variables[number].handle,
+                lambda number=number: thread.variables[number].handle,
                 tf.TensorSpec([], tf.resource),
             )
 
