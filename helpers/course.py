@@ -7,7 +7,7 @@ take seconds, and ``course --help`` and ``course list`` need none of them.
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,6 +92,14 @@ def _state(lesson: Lesson, build: Path) -> str:
     help="Set a parameter of the lessons named; may be given several times.",
 )
 @click.option("--force", is_flag=True, help="Run also what is up to date.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Lessons side by side.",
+)
+@click.option("--no-report", is_flag=True, help="Write no pages.")
 @_timeout_option
 @click.pass_obj
 def run(
@@ -100,14 +108,19 @@ def run(
     quick: bool,
     texts: Sequence[tuple[str, str]],
     force: bool,
+    jobs: int,
+    no_report: bool,
     timeout: float,
 ) -> None:
-    """Run lessons one after another, each in a fresh kernel, and write the report.
+    """Run lessons, each in a fresh kernel, and write the report.
 
     Without a LESSON all of them are run. A finished lesson is not run again unless its
     notebook, the helpers, its parameters, the data, the reference results, Python, TensorFlow or
     another main package have changed. If it had to use the sample because the complete data could
     not be had, --force tries these again.
+
+    Lessons that show how long something takes run first and alone; the others run side by side.
+    With --quick, where no figure means anything, all of them do.
 
     \b
     Examples:
@@ -115,36 +128,59 @@ def run(
       course run 3 -p epochs 5 -p hidden 512,128
       course run --quick --force
 
-    Exit code: 0 if all is well, 1 if a lesson failed (the next ones are not run), 2 if the
-    command is wrong (nothing is run), 130 or 143 if stopped.
+    Exit code: 0 if all is well, 1 if a lesson failed (one beside it is stopped, the next ones are
+    not run), 2 if the command is wrong (nothing is run), 130 or 143 if stopped.
     """  # noqa: D301 (click wants the character \b)
     chosen = _choose(folder, wanted)
     with _usage_errors():
         given = _given(folder, chosen, texts, quick=quick)
     build = _build(quick)
-    width = max((len(lesson.name) for lesson in chosen), default=0)
-    failure, fell_back = "", []
-    for lesson in chosen:
-        values = given[lesson.name]
-        stamp = None if force else _up_to_date(lesson, values, build)
-        state = "up to date"
-        if stamp is None:
-            stamp = _run_one(lesson, values, build, timeout)
-            state = "failed" if stamp.failure else "done"
+    beside = [lesson for lesson in chosen if quick or not lesson.takes_times]
+    if jobs == 1 or len(beside) < 2:
+        beside = []
+    width = max((len(lesson.name) for lesson in lessons.find(folder)), default=0)
+    shown: list[Lesson] = []
+
+    def show(lesson: Lesson, stamp: stamps.Stamp, state: str) -> None:
+        shown.append(lesson)
         click.echo(
             f"{lesson.name:<{width}}  {state:<10}  {stamp.seconds:7.1f} s"
             f"  {stamp.peak_mib:6.0f} MiB"
         )
-        failure = stamp.failure
-        if failure:
+
+    def to_run(those: Sequence[Lesson]) -> Iterator[Lesson]:
+        """Yield the lessons that are not up to date, and show those that are."""
+        for lesson in those:
+            stamp = None if force else _up_to_date(lesson, given[lesson.name], build)
+            if stamp is None:
+                yield lesson
+            else:
+                show(lesson, stamp, "up to date")
+
+    failed = False
+    for lesson in to_run([lesson for lesson in chosen if lesson not in beside]):
+        stamp = _run_one(lesson, given[lesson.name], build, timeout)
+        failed = bool(stamp.failure)
+        show(lesson, stamp, "failed" if failed else "done")
+        if failed:
             kept = build / "notebooks" / f"{lesson.name}.failed.ipynb"
-            _show_failure([failure], kept)
+            _show_failure([stamp.failure], kept)
             break
-        if stamps.fell_back(lesson.name, build):
-            fell_back.append(lesson.name)
-    _tell_of_the_sample(fell_back)
-    click.echo(f"report: {_short(_write_report(folder, build, quick=quick))}")
-    if failure:
+    if beside and not failed:
+        options = ["--force", "--no-report", "--timeout", str(timeout), *["--quick"] * quick]
+        options += [part for text in texts for part in ("-p", *text)]
+        failed = not _run_beside(
+            {
+                lesson.name: ["--notebooks", str(folder.absolute()), "run", lesson.name, *options]
+                for lesson in to_run(beside)
+            },
+            jobs,
+            lambda name: show(lessons.select(chosen, [name])[0], stamps.load(name, build), "done"),
+        )
+    _tell_of_the_sample([one.name for one in shown if stamps.fell_back(one.name, build)])
+    if not no_report:
+        click.echo(f"report: {_short(_write_report(folder, build, quick=quick))}")
+    if failed:
         sys.exit(1)
 
 
@@ -314,6 +350,22 @@ def _run_one(lesson: Lesson, given: dict[str, object], build: Path, timeout: flo
     except SystemExit:
         click.echo(f"{lesson.name}  stopped; finished lessons are kept", err=True)
         raise
+
+
+def _run_beside(commands: dict[str, list[str]], jobs: int, done: Callable[[str], None]) -> bool:
+    """Run lessons side by side, each by a command of its own; return whether all went well."""
+    from helpers import side_by_side
+
+    calls = [side_by_side.Call(name, arguments) for name, arguments in commands.items()]
+    try:
+        side_by_side.run(calls, jobs=jobs, ended=lambda call, _: done(call.name))
+    except side_by_side.CallFailed as failure:
+        click.echo(failure.said, err=True)
+        return False
+    except SystemExit:
+        click.echo("stopped; finished lessons are kept", err=True)
+        raise
+    return True
 
 
 def _write_report(folder: Path, build: Path, *, quick: bool, again: bool = False) -> Path:

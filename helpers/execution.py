@@ -36,6 +36,9 @@ logging.getLogger("papermill").addHandler(logging.NullHandler())
 _START_SECONDS = 60  # a kernel that has not answered by then is not coming
 _OUTPUT_SECONDS = 60  # between the end of a cell and its last output, on a busy machine
 _SAMPLE_SECONDS = 0.2
+# The C library of Linux gives every thread a heap of its own, and XLA compiles in many threads:
+# what they have freed would stay with the kernel, 100 MiB and more.
+_FEW_HEAPS = {"MALLOC_ARENA_MAX": "2"}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -174,7 +177,7 @@ def _kernel_manager(watch: "_Watch") -> type[AsyncKernelManager]:
             if watch.transport == "ipc":
                 self.transport = "ipc"
                 self.connection_file = str(watch.folder / "kernel.json")
-            environment = {**os.environ, **watch.environment}
+            environment = {**_FEW_HEAPS, **os.environ, **watch.environment}
             # What cells write to stderr reaches the notebook.  This is the rest: chatter at the
             # start and end of the kernel, or the reason why it died.
             with watch.stderr.open("wb") as stderr:

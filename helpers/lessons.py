@@ -47,6 +47,8 @@ class Lesson:
         Its parameters by name, in the order of the notebook.
     content : str
         All its cells without their outputs, as text: what the outputs follow from.
+    takes_times : bool
+        Whether it shows how long something takes: it has a cell with the tag ``timing``.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Lesson:
     title: str
     parameters: dict[str, Parameter]
     content: str
+    takes_times: bool
 
 
 def find(folder: Path) -> list[Lesson]:
@@ -87,8 +90,14 @@ def read(path: Path) -> Lesson:
         parameters = _parameters(tagged[0]) if tagged else {}
     except (ValueError, SyntaxError, TypeError) as error:
         raise ValueError(f"{path.name}: the parameters cell: {error}") from error
-    content = json.dumps(triples)
-    return Lesson(path.stem, path, next(headings, path.stem), parameters, content)
+    return Lesson(
+        name=path.stem,
+        path=path,
+        title=next(headings, path.stem),
+        parameters=parameters,
+        content=json.dumps(triples),
+        takes_times=any("timing" in tags for _, _, tags in triples),
+    )
 
 
 def select(lessons: Sequence[Lesson], wanted: Iterable[str]) -> list[Lesson]:

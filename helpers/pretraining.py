@@ -57,7 +57,7 @@ def pretrain(
     *,
     seeds: Sequence[int],
     optimizer: Callable[[], keras.Optimizer],
-    steps: int,
+    steps: int | Sequence[int],
     batch_size: int,
     stddev: float,
     every: int | None = 100,
@@ -74,10 +74,13 @@ def pretrain(
         Units of each layer, from the input upwards.
     seeds : sequence of int
         One stack for each: the seed of its initial weights and of the order of its mini-batches.
+        The same seed may come again, with other steps.
     optimizer : callable
         Returns a new Keras optimiser.
-    steps, batch_size : int
-        Updates for each layer, and images in each.
+    steps : int or sequence of int
+        Updates for each layer: the same for all stacks, or a number for each.
+    batch_size : int
+        Images in a mini-batch.
     stddev : float
         Standard deviation of the initial weights; biases start at 0.
     every : int or None
@@ -91,10 +94,14 @@ def pretrain(
     Raises
     ------
     ValueError
-        If there are no seeds, or as `training.train_many` does.
+        If there are no seeds, if several steps are given but not as many as seeds, or as
+        `training.train_many` does.
     """
     if not len(seeds):
         raise ValueError("seeds: expected at least one, received none")
+    each = list(steps) if isinstance(steps, Sequence) else [steps] * len(seeds)
+    if len(each) != len(seeds):
+        raise ValueError(f"steps: expected one number for each of {len(seeds)} seeds, got {each}")
     stacks: list[list[Level]] = [[] for _ in seeds]
     for depth, size in enumerate(units):
         below = [stack[-1].codes if stack else images for stack in stacks]
@@ -102,8 +109,8 @@ def pretrain(
 
         build = partial(_layer, below[0].shape[1], size, stddev)
         starts = [
-            training.Start(build(seed).get_weights(), seed, [rows])
-            for seed, rows in zip(layer_seeds, below, strict=True)
+            training.Start(build(seed).get_weights(), seed, [rows], count)
+            for seed, rows, count in zip(layer_seeds, below, each, strict=True)
         ]
         runs = training.train_many(
             partial(build, seed=0),
@@ -111,7 +118,7 @@ def pretrain(
             [below[0]],
             loss=summed_squared_error,
             optimizer=optimizer,
-            steps=steps,
+            steps=max(each),
             batch_size=batch_size,
             every=every,
             measures={"squared error": (squared_error, None)},

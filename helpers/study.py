@@ -5,20 +5,16 @@ tells whether it is up to date.  So a study that was interrupted goes on where i
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 from scipy.stats import permutation_test
 
-from helpers import files, reference, stamps, tables
+from helpers import files, reference, side_by_side, stamps, tables
 from helpers.reference import Reference
+from helpers.side_by_side import Call
 
 LESSON = "05_comparison"
 ARMS = ("normal", "pretrained", "shuffled", "He", "Glorot")
@@ -46,53 +42,22 @@ def run(dataset: str, seeds: Sequence[int], *, jobs: int, tell: Callable[[str], 
 
     Raises
     ------
-    RuntimeError
+    side_by_side.CallFailed
         If a run failed; the others that had begun are stopped.
     """
-    running: set[subprocess.Popen] = set()
-    stopped = Event()
-
-    def one(seed: int) -> None:
-        if stopped.is_set():
-            return
+    calls = []
+    for seed in seeds:
         given = {"dataset": dataset, "first_seed": seed, "n_seeds": 1, "wide": True}
         options = [part for name, value in given.items() for part in ("-p", name, str(value))]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.course", "run", LESSON, *options],
-            cwd=files.ROOT,
-            env={
-                **os.environ,
-                "COURSE_DATA": "full",
-                "COURSE_STUDY": "1",  # see stamps.py
-                "COURSE_BUILD_DIR": str(folder(dataset, seed)),
-                # Side by side, the threads of two linear algebra libraries wait for each other.
-                "OPENBLAS_NUM_THREADS": "1",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        running.add(process)
-        if stopped.is_set():  # while it began
-            process.terminate()
-        said = process.communicate()[0]
-        running.discard(process)
-        if process.returncode:
-            stopped.set()
-            raise RuntimeError(f"seed {seed}: the lesson failed\n{said.strip()}")
-        tell(f"seed {seed:3d}  {said.splitlines()[0]}")
-
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(one, seed) for seed in seeds]
-        try:
-            done = wait(futures, return_when=FIRST_EXCEPTION).done
-            for future in done:
-                future.result()
-        except BaseException:
-            stopped.set()
-            for process in list(running):
-                process.terminate()
-            raise
+        environment = {
+            "COURSE_DATA": "full",
+            "COURSE_STUDY": "1",  # see stamps.py
+            "COURSE_BUILD_DIR": str(folder(dataset, seed)),
+        }
+        calls.append(Call(f"seed {seed}", ["run", LESSON, *options], environment))
+    side_by_side.run(
+        calls, jobs=jobs, ended=lambda call, said: tell(f"{call.name:<8}  {said.splitlines()[0]}")
+    )
 
 
 def collect(dataset: str, seeds: Sequence[int]) -> Reference:

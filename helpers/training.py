@@ -66,11 +66,14 @@ class Start:
     data : sequence of arrays, optional
         What this run is trained on, where it is not what all runs are trained on.  The shapes
         and dtypes must be the same for all runs.
+    steps : int, optional
+        Updates of this run, where they are not as many as those of all runs.
     """
 
     weights: list[np.ndarray]
     seed: int
     data: Sequence[np.ndarray] | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -217,14 +220,14 @@ def train_many(
     build : callable
         Returns a new, built model of the architecture; called once a worker.
     starts : sequence of Start
-        Initial weights and seed of each run.
+        Initial weights and seed of each run, and its own data or steps if it has any.
     optimizer : callable
         Returns a new Keras optimiser; called once a worker.
     together : int
-        Starts computed as one: those with the same seed and data see the same mini-batches, so
-        that what each network does with them becomes one larger, and faster, product.  Needs an
-        optimiser that treats every number by itself, as Adam does, and a model without state
-        beside its trainable weights.
+        Starts computed as one: those with the same seed, data and steps see the same
+        mini-batches, so that what each network does with them becomes one larger, and faster,
+        product.  Needs an optimiser that treats every number by itself, as Adam does, and a model
+        without state beside its trainable weights.
     workers : int
         Runs, or groups of runs, under way at the same time.  One small network cannot keep two
         cores busy; more runs than cores leave none of them idle when three or four are left.
@@ -245,9 +248,10 @@ def train_many(
     _check(together=together, workers=workers)
     for start in starts:
         _check_seed(start.seed)
+        _check(steps=_steps(start, steps))
     tensors = blockwise.to_tensors(data)
     measured = _to_tensors(measures or {}, data, tensors)
-    groups = _groups(starts, data, together)
+    groups = _groups(starts, data, steps, together)
 
     sessions = [
         _Session(_One(build()) if together == 1 else _Several(build(), together), optimizer())
@@ -277,7 +281,7 @@ def train_many(
             histories = program.run(
                 session,
                 tensors if _same(own, data) else blockwise.to_tensors(own),
-                steps,
+                _steps(members[0], steps),
                 members[0].seed,
                 advance,
             )
@@ -289,7 +293,8 @@ def train_many(
             waiting.put(session)
 
     runs: dict[int, Run] = {}
-    with progress.bar(steps * len(starts), description) as bar, ThreadPoolExecutor(workers) as pool:
+    total = sum(_steps(start, steps) for start in starts)
+    with progress.bar(total, description) as bar, ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(run, group): group for group in groups}
         try:
             for future in as_completed(futures):  # the first that fails ends all
@@ -302,12 +307,16 @@ def train_many(
     return [runs[i] for i in range(len(starts))]
 
 
-def _groups(starts: Sequence[Start], data: Sequence, size: int) -> list[list[int]]:
+def _steps(start: Start, steps: int) -> int:
+    return steps if start.steps is None else start.steps
+
+
+def _groups(starts: Sequence[Start], data: Sequence, steps: int, size: int) -> list[list[int]]:
     """Return the numbers of the starts in groups that share their mini-batches."""
     alike: dict[tuple, list[int]] = {}
     for number, start in enumerate(starts):
         own = () if _same(start.data, data) else tuple(map(id, start.data))
-        alike.setdefault((start.seed, own), []).append(number)
+        alike.setdefault((start.seed, own, _steps(start, steps)), []).append(number)
     return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
 
 

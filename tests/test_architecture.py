@@ -67,6 +67,7 @@ COMMAND_LINE = {
     "normal_form",
     "report",
     "runner",
+    "side_by_side",
     "stamps",
     "study",
 }

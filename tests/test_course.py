@@ -42,14 +42,14 @@ class Course:
         self.notebooks, self.build = root / "notebooks", root / "build"
         (self.notebooks / "solutions").mkdir(parents=True)
 
-    def add(self, name, *sources, heading="# A lesson", metadata=None):
+    def add(self, name, *sources, heading="# A lesson", metadata=None, tags=()):
         results = RESULTS.replace("LESSON", Path(name).name)
         cells = [
             new_markdown_cell(f"{heading}\n\nIt has $x_i^2$ in it.", id="title"),
             new_code_cell(PARAMETERS, id="parameters", metadata={"tags": ["parameters"]}),
         ]
         for number, source in enumerate([results, *sources]):
-            cells.append(new_code_cell(source, id=f"cell-{number}"))
+            cells.append(new_code_cell(source, id=f"cell-{number}", metadata={"tags": list(tags)}))
         path = self.notebooks / f"{name}.ipynb"
         nbformat.write(new_notebook(cells=cells, metadata=metadata or {}), path)
         return path
@@ -339,7 +339,7 @@ def test_failing_lesson_stops_the_run_and_takes_its_old_results_with_it(a_course
     a_course.add("02_second")
     assert a_course("run", "1").exit_code == 0
     a_course.add("01_first", "import math\nvalue = 1\nmath.sqrt(-value)")
-    result = a_course("run")
+    result = a_course("run", "--jobs", "1")
     assert result.exit_code == 1
     assert "ValueError" in result.stderr
     assert "line 3: math.sqrt(-value)" in result.stderr
@@ -451,6 +451,117 @@ def test_signals_leave_nothing_behind(a_course, tmp_path, number):
     _wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
     assert a_course.content() == before
     assert not list(a_course.build.glob(".running-*"))
+
+
+WAIT_FOR_THE_OTHER = """\
+import time
+here = pathlib.Path("LESSON.here").resolve()
+here.write_text("")
+while not all(here.with_name(f"{name}.here").exists() for name in ("02_second", "03_third")):
+    time.sleep(0.05)"""
+
+
+@pytest.mark.parametrize("options", [[], ["--quick"]])
+def test_lessons_run_side_by_side(a_course, options):
+    a_course.add("01_first", tags=["timing"])
+    for name in ("02_second", "03_third"):
+        a_course.add(name, WAIT_FOR_THE_OTHER.replace("LESSON", name))
+    (a_course.notebooks / "quick.yaml").write_text("03_third:\n  rate: 1\n")
+    result = a_course("run", "-p", "steps", "7", "--timeout", "300", *options)
+    assert result.exit_code == 0, result.output
+    *ran, last = result.stdout.splitlines()
+    assert last.startswith("report: ")
+    assert all(re.search(r"^0\d_\w+ +done +\d+\.\d s +\d+ MiB$", line) for line in ran)
+    assert sorted(line.split()[0] for line in ran) == ["01_first", "02_second", "03_third"]
+    assert len({line.index("done") for line in ran}) == 1
+    build = a_course.build / "quick" if options else a_course.build
+    third = {"steps": 7, "rate": 1.0} if options else {"steps": 7}
+    assert a_course.stamp("03_third", build).parameters == third
+    page = (build / "index.html").read_text("utf-8")
+    assert all(f"html/0{name}.html" in page for name in ("1_first", "2_second", "3_third"))
+    again = a_course("run", "-p", "steps", "7", *options).stdout
+    assert again.count("up to date") == 3
+
+
+def test_lessons_that_take_times_run_first_and_alone(a_course, tmp_path):
+    note = tmp_path / "notes"
+    noting = (
+        "import time\n"
+        "def note(what):\n"
+        f"    with open({str(note)!r}, 'a') as file: print('LESSON', what, file=file)\n"
+        "note('begins'); time.sleep(0.5); note('ends')"
+    )
+    for name in ("01_first", "02_second", "03_third"):
+        timing = ["timing"] if name == "02_second" else []
+        a_course.add(name, noting.replace("LESSON", name), tags=timing)
+    assert [lesson.takes_times for lesson in lessons.find(a_course.notebooks)] == [0, 1, 0]
+    assert a_course("run").exit_code == 0
+    assert note.read_text("utf-8").splitlines()[:2] == ["02_second begins", "02_second ends"]
+    note.unlink()
+    assert a_course("run", "--force", "--jobs", "1").exit_code == 0
+    assert [line.split()[0][:2] for line in note.read_text("utf-8").splitlines()] == [
+        "01",
+        "01",
+        "02",
+        "02",
+        "03",
+        "03",
+    ]
+
+
+def test_a_failure_stops_what_runs_beside_it(a_course, tmp_path):
+    note = tmp_path / "pid"
+    wait = "import os, pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.05)\n"
+    a_course.add("01_first", wait.format(str(note)) + "1 / 0")
+    a_course.add(
+        "02_second",
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(tmp_path / 'part')!r}).write_text(str(os.getpid()))\n"
+        f"os.rename({str(tmp_path / 'part')!r}, {str(note)!r})\n"
+        "time.sleep(600)",
+    )
+    a_course.add("03_third")
+    started = time.monotonic()
+    result = a_course("run")
+    assert time.monotonic() - started < 300
+    assert result.exit_code == 1
+    assert "ZeroDivisionError" in result.stderr
+    assert "01_first.failed.ipynb" in result.stderr
+    assert "03_third" not in result.output
+    assert a_course.files() == [
+        "html/01_first.html",
+        "index.html",
+        "notebooks/01_first.failed.ipynb",
+        "notebooks/01_first.json",
+    ]
+    _wait_for(lambda: not psutil.pid_exists(int(note.read_text("utf-8"))))
+    assert not list(a_course.build.glob(".running-*"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_a_signal_reaches_all_that_run_side_by_side(a_course, tmp_path):
+    for name in ("01_first", "02_second"):
+        a_course.add(
+            name,
+            "import os, pathlib, time\n"
+            f"part = pathlib.Path({str(tmp_path)!r}) / '{name}.part'\n"
+            "part.write_text(str(os.getpid()))\n"
+            "part.rename(part.with_suffix('.pid'))\n"
+            "time.sleep(600)",
+        )
+    command = [sys.executable, "-m", "helpers.course", "--notebooks", str(a_course.notebooks)]
+    process = subprocess.Popen(
+        [*command, "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    _wait_for(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert output == ""
+    assert errors == "stopped; finished lessons are kept\n"
+    pids = [int(path.read_text("utf-8")) for path in tmp_path.glob("*.pid")]
+    _wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    assert a_course.files() == []
 
 
 def _wait_for(condition, seconds=120):

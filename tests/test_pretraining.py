@@ -103,6 +103,20 @@ def test_a_stack_does_not_depend_on_the_others(stacks, images):
         np.testing.assert_array_equal(level.history.losses, expected.history.losses)
 
 
+def test_stacks_may_differ_in_their_steps(stacks, images):
+    longer, shorter = pretraining.pretrain(
+        images, UNITS, seeds=[2, 2], **SETTINGS | {"steps": [SETTINGS["steps"], 3]}
+    )
+    assert all(len(level.history.losses) == 3 for level in shorter)
+    for level, expected in zip(longer, stacks[1], strict=True):
+        np.testing.assert_array_equal(level.codes, expected.codes)
+
+
+def test_as_many_steps_as_stacks_are_needed(images):
+    with pytest.raises(ValueError, match="steps: expected one number for each of 2 seeds"):
+        pretraining.pretrain(images, UNITS, seeds=[1, 2], **SETTINGS | {"steps": [3]})
+
+
 def test_a_level_does_not_depend_on_the_levels_above(levels, images):
     ((lowest,),) = pretraining.pretrain(images, UNITS[:1], seeds=[1], **SETTINGS)
     np.testing.assert_array_equal(lowest.codes, levels[0].codes)

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import permutation_test
 
-from helpers import files, reference, study
+from helpers import files, reference, side_by_side, study
 from helpers.course import cli
 from helpers.reference import Reference
 
@@ -262,7 +262,7 @@ def runner(monkeypatch):
         runner_script = script
 
     runner_script = ""
-    monkeypatch.setattr(study.subprocess, "Popen", start)
+    monkeypatch.setattr(side_by_side.subprocess, "Popen", start)
     return use
 
 
@@ -270,7 +270,7 @@ def test_every_seed_is_run_once_and_told(build, runner):
     runner("import sys; print('05_comparison  done', sys.argv[1])")
     told = []
     study.run("mnist", range(5), jobs=2, tell=told.append)
-    assert sorted(told) == [f"seed {seed:3d}  05_comparison  done {seed}" for seed in range(5)]
+    assert sorted(told) == [f"seed {seed}    05_comparison  done {seed}" for seed in range(5)]
 
 
 def test_a_failed_run_stops_the_study(build, runner):
@@ -285,12 +285,12 @@ def test_a_failed_run_stops_the_study(build, runner):
 def test_a_study_that_is_stopped_leaves_no_process(tmp_path):
     script = (
         "import subprocess, sys\n"
-        "from helpers import course, study\n"
+        "from helpers import course, side_by_side\n"
         "begun = subprocess.Popen\n"
-        "study.subprocess.Popen = lambda command, **options: begun(\n"
+        "side_by_side.subprocess.Popen = lambda command, **options: begun(\n"
         "    [sys.executable, '-c', 'import os, time; "
         'open(os.environ["COURSE_BUILD_DIR"][-3:], "w").write(str(os.getpid())); '
-        "time.sleep(600)'], **{**options, 'cwd': '.'})\n"
+        "time.sleep(600)'], **options)\n"
         "sys.argv = ['course', 'study']\n"
         "course.main()\n"
     )

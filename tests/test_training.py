@@ -569,6 +569,29 @@ def test_a_run_may_have_data_of_its_own(images):
     np.testing.assert_array_equal(common.history.losses, again.history.losses)
 
 
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_run_may_have_a_number_of_steps_of_its_own(images, together):
+    weights = build(0).get_weights()
+    starts = [training.Start(weights, 0, steps=count) for count in (12, 7, None, 30)]
+    runs = train_many(starts, [images], steps=12, every=None, together=together)
+    assert [len(run.history.losses) for run in runs] == [12, 7, 12, 30]
+    for run, begin in zip(runs, starts, strict=True):
+        (alone,) = train_many(
+            [training.Start(weights, 0)],
+            [images],
+            steps=begin.steps or 12,
+            every=None,
+            together=together,
+        )
+        np.testing.assert_array_equal(run.history.losses, alone.history.losses)
+        assert_same_weights(run.weights, alone.weights)
+
+
+def test_a_wrong_number_of_steps_of_its_own_is_refused_before_anything_runs(images):
+    with pytest.raises(ValueError, match="steps: expected a whole number of at least 1, received"):
+        train_many([start(0), training.Start(build(0).get_weights(), 0, steps=0)], [images])
+
+
 @pytest.mark.parametrize(
     "own",
     [
