@@ -462,7 +462,8 @@ while not all(here.with_name(f"{name}.here").exists() for name in ("02_second", 
 
 
 @pytest.mark.parametrize("options", [[], ["--quick"]])
-def test_lessons_run_side_by_side(a_course, options):
+def test_lessons_run_side_by_side(a_course, monkeypatch, options):
+    monkeypatch.setenv("COURSE_DATA", "sample")
     a_course.add("01_first", tags=["timing"])
     for name in ("02_second", "03_third"):
         a_course.add(name, WAIT_FOR_THE_OTHER.replace("LESSON", name))
