@@ -356,6 +356,8 @@ def _run_beside(commands: dict[str, list[str]], jobs: int, done: Callable[[str],
     """Run lessons side by side, each by a command of its own; return whether all went well."""
     from helpers import side_by_side
 
+    if commands:
+        click.echo(f"side by side: {', '.join(commands)}")
     calls = [side_by_side.Call(name, arguments) for name, arguments in commands.items()]
     try:
         side_by_side.run(calls, jobs=jobs, ended=lambda call, _: done(call.name))

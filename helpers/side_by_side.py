@@ -76,6 +76,7 @@ def run(calls: Sequence[Call], *, jobs: int, ended: Callable[[Call, str], None])
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
         )
         running.add(process)
         if stopped.is_set():  # while it began
