@@ -139,10 +139,11 @@ def run(
     if jobs == 1 or len(beside) < 2:
         beside = []
     width = max((len(lesson.name) for lesson in lessons.find(folder)), default=0)
-    shown: list[Lesson] = []
+    finished: list[str] = []
 
     def show(lesson: Lesson, stamp: stamps.Stamp, state: str) -> None:
-        shown.append(lesson)
+        if not stamp.failure:
+            finished.append(lesson.name)
         click.echo(
             f"{lesson.name:<{width}}  {state:<10}  {stamp.seconds:7.1f} s"
             f"  {stamp.peak_mib:6.0f} MiB"
@@ -167,17 +168,16 @@ def run(
             _show_failure([stamp.failure], kept)
             break
     if beside and not failed:
-        options = ["--force", "--no-report", "--timeout", str(timeout), *["--quick"] * quick]
-        options += [part for text in texts for part in ("-p", *text)]
+        command = ["--notebooks", str(folder.absolute()), "run", "--force", "--no-report"]
+        command += ["--timeout", str(timeout), *["--quick"] * quick]
+        command += [part for text in texts for part in ("-p", *text)]
+        waiting = {lesson.name: lesson for lesson in to_run(beside)}
         failed = not _run_beside(
-            {
-                lesson.name: ["--notebooks", str(folder.absolute()), "run", lesson.name, *options]
-                for lesson in to_run(beside)
-            },
+            {name: [*command, name] for name in waiting},
             jobs,
-            lambda name: show(lessons.select(chosen, [name])[0], stamps.load(name, build), "done"),
+            lambda name: show(waiting[name], stamps.load(name, build), "done"),
         )
-    _tell_of_the_sample([one.name for one in shown if stamps.fell_back(one.name, build)])
+    _tell_of_the_sample([name for name in finished if stamps.fell_back(name, build)])
     if not no_report:
         click.echo(f"report: {_short(_write_report(folder, build, quick=quick))}")
     if failed:
