@@ -81,13 +81,13 @@ def test_papermill_can_read_the_parameters_as_a_manual(path):
 def test_a_lesson_is_neither_a_leaflet_nor_a_book(path):
     words = sum(len(cell.source.split()) for cell in cells(path, "markdown"))
     assert 1200 <= words <= 2500
-    assert 35 <= len(cells(path)) + len(cells(path, "markdown")) <= 65
+    assert 35 <= len(cells(path)) + len(cells(path, "markdown")) <= 60
 
 
 @each_notebook
 def test_code_cells_are_short(path):
     longest = max(len(cell.source.splitlines()) for cell in cells(path))
-    assert longest <= 30
+    assert longest <= 25
 
 
 @each_notebook
