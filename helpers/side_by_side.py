@@ -71,7 +71,8 @@ def run(calls: Sequence[Call], *, jobs: int, ended: Callable[[Call, str], None])
         if stopped.is_set():
             return
         process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.course", *call.arguments],
+            # Without the working directory in its path, as the command `course` is without it.
+            [sys.executable, "-P", "-m", "helpers.course", *call.arguments],
             env={**os.environ, **_ONE_THREAD, **call.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -38,6 +38,7 @@ _RUNNERS = {
         "normal_form",
         "report",
         "runner",
+        "side_by_side",
         "stamps",
         "study",
     )
@@ -167,12 +168,15 @@ def save(stamp: Stamp, build: Path) -> None:
 
 
 def results(name: str, build: Path) -> dict:
-    """Return what a lesson's last run measured; nothing if it failed or the file is damaged."""
+    """Return what a lesson's last run measured; nothing if it failed or its file is another now."""
     stamp = load(name, build)
     if stamp is None or stamp.failure:
         return {}  # without a run that ended well, no file tells what the lesson does
+    path = build / "results" / f"{name}.json"
+    if not outputs([path], build).items() <= stamp.outputs.items():
+        return {}  # a lesson run by hand, with other parameters, writes to the same place
     try:
-        found = json.loads((build / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

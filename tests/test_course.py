@@ -267,9 +267,13 @@ def test_finished_lessons_run_again_only_if_something_changed(a_course, monkeypa
     before = results.read_text("utf-8")
     results.write_text(before.replace("1000 steps", "7 steps"))
     assert changed() == ["outputs"]
+    assert stamps.results("01_first", a_course.build) == {}  # they are of another run
     a_course("report")
-    assert "out of date: outputs changed" in (a_course.build / "index.html").read_text("utf-8")
+    page = (a_course.build / "index.html").read_text("utf-8")
+    assert "out of date: outputs changed" in page
+    assert "7 steps" not in page
     results.write_text(before)
+    assert stamps.results("01_first", a_course.build) != {}
     path.write_text(path.read_text("utf-8").replace("# A lesson", "# Another lesson"))
     assert changed() == ["notebook"]
     assert "changed: notebook" in a_course("list").stdout
