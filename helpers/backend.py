@@ -1,9 +1,12 @@
-"""TensorFlow and Keras, imported without TensorFlow's start-up log lines.
+"""TensorFlow and Keras, imported without start-up log lines and set to repeat their numbers.
 
 Every module and lesson that uses TensorFlow imports this module first.  TensorFlow reads its
 log level from the environment, but a few C++ lines ("Could not find cuda drivers") are written
 straight to file descriptor 2 before that level takes effect, so they can only be caught there.
 Only these known lines are dropped: anything else TensorFlow says at start-up is passed on.
+
+The last digits of a product depend on the number of threads that share its sums.  So oneDNN stays
+off, and the BLAS of NumPy and SciPy gets one thread: what a lesson trains on may come from there.
 """
 
 import os
@@ -13,10 +16,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from threadpoolctl import threadpool_limits
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# oneDNN changes the order of additions with the number of threads; the course wants the same
-# numbers from the same seed.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 _CHATTER = re.compile(
@@ -53,5 +56,7 @@ with _without_chatter():
 
     # Looking for devices is when TensorFlow reports a missing GPU; do it while it is held back.
     tf.config.list_physical_devices()
+
+threadpool_limits(1, user_api="blas")  # Keras has loaded both of them by now
 
 __all__ = ["keras", "tf"]

@@ -5,7 +5,6 @@ take seconds, and ``course --help`` and ``course list`` need none of them.
 """
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 import click
 import yaml
 
-from helpers import files, lessons, stamps
+from helpers import files, lessons, signals, stamps
 from helpers.lessons import Lesson
 
 _timeout_option = click.option(
@@ -129,7 +128,8 @@ def run(
       course run --quick --force
 
     Exit code: 0 if all is well, 1 if a lesson failed (one beside it is stopped, the next ones are
-    not run), 2 if the command is wrong (nothing is run), 130 or 143 if stopped.
+    not run), 2 if the command is wrong (nothing is run), 128 plus the number of a signal
+    that stopped it (130 for Ctrl-C).
     """  # noqa: D301 (click wants the character \b)
     chosen = _choose(folder, wanted)
     with _usage_errors():
@@ -401,14 +401,9 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
-    """Run the command line; it ends with 130 after Ctrl-C and with 143 after SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+    """Run the command line; a signal to stop ends it with 128 plus its number."""
+    signals.leave()
     cli()
 
 

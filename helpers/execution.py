@@ -3,21 +3,20 @@
 Decisions
 ---------
 * The kernel is the Python that runs this module, whatever kernel the notebook names.
-* SIGINT and SIGTERM kill the kernel, and the execution then ends the way it ends when a kernel
+* A signal to stop kills the kernel, and the execution then ends the way it ends when a kernel
   dies.  Raising an exception in the middle of an event loop would leave its tasks behind.
 """
 
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,8 @@ from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+
+from helpers import signals
 
 # Its messages repeat what is reported here; a handler that does nothing keeps them off stderr.
 logging.getLogger("papermill").addHandler(logging.NullHandler())
@@ -94,7 +95,7 @@ def execute(
     Raises
     ------
     SystemExit
-        With 128 plus the signal's number after SIGINT or SIGTERM.
+        With 128 plus the signal's number after a signal to stop.
     """
     for transport in _transports():
         watch = _Watch(environment, transport, timeout)
@@ -118,7 +119,7 @@ def _transports() -> tuple[str, str]:
 def _attempt(path: Path, given: Mapping[str, object], watch: "_Watch", title: str) -> Execution:
     """Run a notebook once; a kernel that does not start is a failure without a notebook."""
     error: Exception | None = None
-    with signals(watch.stop), watch:
+    with signals.answered_by(watch.stop), watch:
         try:
             papermill.execute_notebook(
                 # papermill fills in braces in paths
@@ -147,21 +148,6 @@ def _attempt(path: Path, given: Mapping[str, object], watch: "_Watch", title: st
 
 def _bar(title: str) -> dict[str, object] | bool:
     return {"desc": title, "unit": "cell", "leave": False} if sys.stderr.isatty() else False
-
-
-@contextmanager
-def signals(stop: Callable[[int], None]) -> Iterator[None]:
-    """Call ``stop`` on SIGINT and SIGTERM instead of what else would happen."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can say what a signal does
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {n: signal.signal(n, lambda number, _frame: stop(number)) for n in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _kernel_manager(watch: "_Watch") -> type[AsyncKernelManager]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import nbformat
 
-from helpers import files, normal_form, stamps
-from helpers.execution import Execution, execute, signals
+from helpers import files, normal_form, signals, stamps
+from helpers.execution import Execution, execute
 from helpers.lessons import Lesson
 
 
@@ -43,8 +43,8 @@ def run_lesson(
     Raises
     ------
     SystemExit
-        With 128 plus the signal's number after SIGINT or SIGTERM.  Nothing has changed then,
-        unless it came while the results were put in their places: then all of them are there.
+        With 128 plus the signal's number after a signal to stop.  Nothing has changed then, unless
+        it came while the results were put in their places: then all of them are there.
     """
     inputs = stamps.inputs(lesson, given)
     with scratch(build) as folder:
@@ -132,19 +132,22 @@ def scratch(build: Path) -> Iterator[Path]:
 
 
 def forget(name: str, build: Path) -> None:
-    """Remove what earlier runs of a lesson left, its stamp first."""
+    """Remove what earlier runs of a lesson left, its stamp first.
+
+    Its page stays until the next report, which writes it anew: until then the index leads to it.
+    """
     stamp = stamps.load(name, build)
     stamps.place(name, build).unlink(missing_ok=True)
     usual = [f"notebooks/{name}.ipynb", f"notebooks/{name}.failed.ipynb", f"results/{name}.json"]
-    for path in [*usual, *(stamp.outputs if stamp else ()), f"html/{name}.html"]:
+    for path in [*usual, *(stamp.outputs if stamp else ())]:
         (build / path).unlink(missing_ok=True)
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait, for the moment it takes to put files in their places."""
+    """Let signals to stop wait, for the moment it takes to put files in their places."""
     arrived: list[int] = []
-    with signals(arrived.append):
+    with signals.answered_by(arrived.append):
         yield
     if arrived:
         raise SystemExit(128 + arrived[0])

@@ -39,6 +39,7 @@ _RUNNERS = {
         "report",
         "runner",
         "side_by_side",
+        "signals",
         "stamps",
         "study",
     )
@@ -173,9 +174,9 @@ def results(name: str, build: Path) -> dict:
     if stamp is None or stamp.failure:
         return {}  # without a run that ended well, no file tells what the lesson does
     path = build / "results" / f"{name}.json"
-    if not outputs([path], build).items() <= stamp.outputs.items():
-        return {}  # a lesson run by hand, with other parameters, writes to the same place
     try:
+        if not outputs([path], build).items() <= stamp.outputs.items():
+            return {}  # a lesson run by hand, with other parameters, writes to the same place
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}

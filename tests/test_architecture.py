@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import helpers
-from helpers import backend
+from helpers import backend, stamps
 
 FOLDER = Path(helpers.__file__).parent
 
@@ -68,6 +68,7 @@ COMMAND_LINE = {
     "report",
     "runner",
     "side_by_side",
+    "signals",
     "stamps",
     "study",
 }
@@ -135,6 +136,10 @@ def late():
     assert siblings(ast.parse(code)) == expected
 
 
+def test_a_change_of_the_command_line_makes_no_lesson_out_of_date():
+    assert {f"{name}.py" for name in COMMAND_LINE} == stamps._RUNNERS
+
+
 @every_module
 def test_every_module_has_a_line_in_the_table(source):
     name = name_of(source)
@@ -197,6 +202,19 @@ print(float(tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(3.0))))
     )
     assert result.stdout == "3.0\n6.0\n", result.stderr
     assert result.stderr == ""
+
+
+def test_products_of_numpy_and_scipy_have_one_thread():
+    result = run_python(
+        """
+import numpy, scipy.linalg, sklearn.decomposition
+from threadpoolctl import threadpool_info
+from helpers import backend, stamps
+blas = [found for found in threadpool_info() if found["user_api"] == "blas"]
+assert all(found["num_threads"] == 1 for found in blas), blas
+"""
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_backend_passes_on_what_is_no_known_chatter(capfd):

@@ -363,6 +363,17 @@ def test_failing_lesson_stops_the_run_and_takes_its_old_results_with_it(a_course
     assert "notebooks/01_first.failed.ipynb" not in a_course.files()
 
 
+def test_a_page_stays_until_the_next_report_writes_it_anew(a_course):
+    a_course.add("01_first", "print('first version')")
+    assert a_course("run", "1").exit_code == 0
+    page = a_course.build / "html" / "01_first.html"
+    a_course.add("01_first", "print('second version')")
+    assert a_course("run", "1", "--no-report").exit_code == 0
+    assert "first version" in page.read_text("utf-8")  # as the index says, which leads there
+    assert a_course("run", "1").exit_code == 0
+    assert "first version" not in page.read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
@@ -421,8 +432,9 @@ def test_a_bad_value_does_not_cost_the_results_of_a_run_before(a_course):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_leave_nothing_behind(a_course, tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_leave_nothing_behind(a_course, tmp_path, name):
+    number = getattr(signal, name)
     note = tmp_path / "pids"
     a_course.add("01_first")
     assert a_course("run", "1").exit_code == 0
@@ -435,9 +447,9 @@ def test_signals_leave_nothing_behind(a_course, tmp_path, number):
         f"os.rename({str(tmp_path / 'part')!r}, {str(note)!r})\n"
         "time.sleep(600)",
     )
-    # A shell may have started the tests with SIGINT ignored, which children inherit.
+    # A shell may have started the tests with the signal ignored, which children inherit.
     code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"import signal; signal.signal(signal.{name}, signal.SIG_DFL)\n"
         "from helpers.course import main; main()"
     )
     process = subprocess.Popen(
@@ -455,6 +467,22 @@ def test_signals_leave_nothing_behind(a_course, tmp_path, number):
     _wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
     assert a_course.content() == before
     assert not list(a_course.build.glob(".running-*"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_a_signal_that_was_ignored_stays_ignored():
+    code = (
+        "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from helpers import signals\n"
+        "signals.leave()\n"
+        "os.kill(os.getpid(), signal.SIGHUP)\n"
+        "print('still here', flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print('no more')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "still here\n"
+    assert result.returncode == 128 + signal.SIGTERM, result.stderr
 
 
 WAIT_FOR_THE_OTHER = """\
