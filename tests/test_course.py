@@ -1,3 +1,4 @@
+import html
 import json
 import os
 import re
@@ -769,6 +770,17 @@ def test_a_page_shows_the_picture_of_a_widget_and_loads_no_script(tmp_path):
     assert "data:image/png;base64,AAAA" in page
     assert "widget-view" not in page
     assert "html-manager" not in page
+
+
+def test_a_figure_on_a_page_has_its_text_alternative(tmp_path):
+    path = tmp_path / "a.ipynb"
+    cell = new_code_cell("show()", id="a", execution_count=1)
+    alt = {"image/png": {"alt": 'A "curve", x < 1.'}}
+    cell.outputs = [new_output("display_data", {"image/png": "AAAA"}, metadata=alt)]
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# A", id="b"), cell]), path)
+    (image,) = re.findall("<img [^>]*AAAA[^>]*>", report.render(path, "A", tmp_path))
+    (shown,) = re.findall("alt=(?:\"[^\"]*\"|'[^']*')", image)
+    assert html.unescape(shown[5:-1]) == 'A "curve", x < 1.'
 
 
 @pytest.mark.parametrize(
