@@ -7,6 +7,7 @@ Only these known lines are dropped: anything else TensorFlow says at start-up is
 
 The last digits of a product depend on the number of threads that share its sums.  So oneDNN stays
 off, and the BLAS of NumPy and SciPy gets one thread: what a lesson trains on may come from there.
+(Apple's Accelerate, which NumPy uses on newer Macs, cannot be told so.)
 """
 
 import os

@@ -7,11 +7,12 @@ take seconds, and ``course --help`` and ``course list`` need none of them.
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 import yaml
+from click.core import ParameterSource
 
 from helpers import files, lessons, signals, stamps
 from helpers.lessons import Lesson
@@ -201,7 +202,10 @@ def report(folder: Path, quick: bool) -> None:
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Side by side.")
 @click.option("--publish", is_flag=True, help="Write data/reference/, the README's table, bands.")
-def study(dataset: str, seeds: int, first_seed: int, jobs: int, publish: bool) -> None:
+@click.pass_context
+def study(
+    context: click.Context, dataset: str, seeds: int, first_seed: int, jobs: int, publish: bool
+) -> None:
     """Run lesson 5 at full size, seed by seed, and put the results together.
 
     Each run is kept in build/study/, so that a study that was stopped goes on where it stopped.
@@ -211,6 +215,8 @@ def study(dataset: str, seeds: int, first_seed: int, jobs: int, publish: bool) -
     from helpers import reference
     from helpers import study as runs
 
+    if context.parent.get_parameter_source("notebooks") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--notebooks: a study repeats the course's own lesson 5, no other")
     numbers = range(first_seed, first_seed + seeds)
     try:
         published = reference.load(dataset)
@@ -348,7 +354,7 @@ def _run_one(lesson: Lesson, given: dict[str, object], build: Path, timeout: flo
     try:
         return runner.run_lesson(lesson, given, build, timeout=timeout)
     except SystemExit:
-        click.echo(f"{lesson.name}  stopped; finished lessons are kept", err=True)
+        _say_stopped(f"{lesson.name}  stopped; finished lessons are kept")
         raise
 
 
@@ -362,18 +368,25 @@ def _run_beside(commands: dict[str, list[str]], jobs: int, done: Callable[[str],
     try:
         side_by_side.run(calls, jobs=jobs, ended=lambda call, _: done(call.name))
     except side_by_side.CallFailed as failure:
-        click.echo(failure.said, err=True)
+        click.echo(str(failure), err=True)
         return False
     except SystemExit:
-        click.echo("stopped; finished lessons are kept", err=True)
+        _say_stopped("stopped; finished lessons are kept")
         raise
     return True
+
+
+def _say_stopped(message: str) -> None:
+    with suppress(OSError):  # the terminal may be what was closed
+        click.echo(message, err=True)
 
 
 def _write_report(folder: Path, build: Path, *, quick: bool, again: bool = False) -> Path:
     from helpers import report as pages
 
-    return pages.write(lessons.find(folder), build, quick=quick, again=again)
+    with _usage_errors():
+        found = lessons.find(folder)
+    return pages.write(found, build, quick=quick, again=again)
 
 
 def _refresh_one(path: Path, kept: Path, timeout: float) -> list[str]:

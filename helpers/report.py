@@ -158,6 +158,7 @@ def _page(lesson: Lesson, stamp: stamps.Stamp, build: Path, *, again: bool) -> s
     notebook = build / "notebooks" / f"{lesson.name}{ending}"
     page = build / "html" / f"{lesson.name}.html"
     if not notebook.is_file():
+        page.unlink(missing_ok=True)
         return ""
     sources = [notebook, Path(__file__), _TEMPLATES / "lesson.html.j2"]
     fresh = page.is_file() and all(

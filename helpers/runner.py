@@ -7,9 +7,10 @@ as they no longer tell what the notebook does; if not, a parameter or the machin
 they stay.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
@@ -47,7 +48,7 @@ def run_lesson(
         it came while the results were put in their places: then all of them are there.
     """
     inputs = stamps.inputs(lesson, given)
-    with scratch(build) as folder:
+    with files.scratch(build) as folder:
         done = execute(
             lesson.path,
             given,
@@ -120,27 +121,18 @@ def refresh(path: Path, kept: Path, *, timeout: float) -> list[str]:
     return found
 
 
-@contextmanager
-def scratch(build: Path) -> Iterator[Path]:
-    """Make a folder inside the build folder and remove it with all it holds."""
-    build = build.resolve()
-    build.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=".running-", dir=build, ignore_cleanup_errors=True
-    ) as folder:
-        yield Path(folder)
-
-
 def forget(name: str, build: Path) -> None:
     """Remove what earlier runs of a lesson left, its stamp first.
 
-    Its page stays until the next report, which writes it anew: until then the index leads to it.
+    Its page stays, marked as old, until the next report: until then the index leads to it.
     """
     stamp = stamps.load(name, build)
     stamps.place(name, build).unlink(missing_ok=True)
     usual = [f"notebooks/{name}.ipynb", f"notebooks/{name}.failed.ipynb", f"results/{name}.json"]
     for path in [*usual, *(stamp.outputs if stamp else ())]:
         (build / path).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        os.utime(build / "html" / f"{name}.html", (0, 0))
 
 
 @contextmanager

@@ -5,8 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event
+
+import psutil
+
+from helpers import files
 
 # Side by side, the threads of NumPy and of scikit-learn spend their time waiting for each other.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -64,6 +69,16 @@ def run(calls: Sequence[Call], *, jobs: int, ended: Callable[[Call, str], None])
     CallFailed
         If one failed; the others that had begun are stopped.
     """
+    with files.scratch(files.build_dir()) as folder:
+        _run(calls, jobs, ended, {**os.environ, **_ONE_THREAD, "COURSE_SCRATCH_DIR": str(folder)})
+
+
+def _run(
+    calls: Sequence[Call],
+    jobs: int,
+    ended: Callable[[Call, str], None],
+    environment: Mapping[str, str],
+) -> None:
     running: set[subprocess.Popen] = set()
     stopped = Event()
 
@@ -73,7 +88,7 @@ def run(calls: Sequence[Call], *, jobs: int, ended: Callable[[Call, str], None])
         process = subprocess.Popen(
             # Without the working directory in its path, as the command `course` is without it.
             [sys.executable, "-P", "-m", "helpers.course", *call.arguments],
-            env={**os.environ, **_ONE_THREAD, **call.environment},
+            env={**environment, **call.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -81,24 +96,32 @@ def run(calls: Sequence[Call], *, jobs: int, ended: Callable[[Call, str], None])
         )
         running.add(process)
         if stopped.is_set():  # while it began
-            process.terminate()
+            _stop(process)
         said = process.communicate()[0].strip()
         running.discard(process)
         if stopped.is_set():
             return  # it was stopped, or it does not matter any more
         if process.returncode:
             stopped.set()
-            raise CallFailed(call, said)
+            raise CallFailed(call, said or f"ended with exit code {process.returncode}")
         ended(call, said)
 
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(one, call) for call in calls]
         try:
+            futures = [pool.submit(one, call) for call in calls]
             done = wait(futures, return_when=FIRST_EXCEPTION).done
             for future in done:
                 future.result()
         except BaseException:
             stopped.set()
             for process in list(running):
-                process.terminate()
+                _stop(process)
             raise
+
+
+def _stop(process: subprocess.Popen) -> None:
+    if os.name == "nt":  # where it is killed, and cannot end what it has started
+        with suppress(psutil.Error):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+    process.terminate()

@@ -158,9 +158,11 @@ def place(name: str, build: Path) -> Path:
 def load(name: str, build: Path) -> Stamp | None:
     """Return a lesson's stamp, or None where there is none that can be read."""
     try:
-        return Stamp(**json.loads(place(name, build).read_text(encoding="utf-8")))
+        stamp = Stamp(**json.loads(place(name, build).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    mappings = (stamp.inputs, stamp.parameters, stamp.outputs)
+    return stamp if all(isinstance(mapping, dict) for mapping in mappings) else None
 
 
 def save(stamp: Stamp, build: Path) -> None:

@@ -114,8 +114,8 @@ def parse(source: Path) -> ast.Module:
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a new interpreter that knows nothing of what this one has set for TensorFlow."""
-    ours = ("TF_", "KERAS_")
+    """Run code in a new interpreter that knows nothing of what this one has set for libraries."""
+    ours = ("TF_", "KERAS_", "OPENBLAS_", "OMP_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
@@ -207,14 +207,15 @@ print(float(tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(3.0))))
 def test_products_of_numpy_and_scipy_have_one_thread():
     result = run_python(
         """
+from helpers import backend
 import numpy, scipy.linalg, sklearn.decomposition
 from threadpoolctl import threadpool_info
-from helpers import backend, stamps
-blas = [found for found in threadpool_info() if found["user_api"] == "blas"]
-assert all(found["num_threads"] == 1 for found in blas), blas
+print([found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"])
 """
     )
-    assert result.returncode == 0, result.stderr
+    # NumPy's and SciPy's own; Apple's Accelerate has no number of threads.
+    expected = {"[1, 1]\n", "[1]\n", "[]\n"} if sys.platform == "darwin" else {"[1, 1]\n"}
+    assert result.stdout in expected, result.stderr
 
 
 def test_the_backend_passes_on_what_is_no_known_chatter(capfd):

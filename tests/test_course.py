@@ -205,9 +205,10 @@ def test_broken_notebook_is_named(a_course, changes):
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3"])
 def test_file_that_is_no_notebook_is_named(a_course, text):
     (a_course.notebooks / "01_first.ipynb").write_text(text)
-    result = a_course("run")
-    assert result.exit_code == 2
-    assert "01_first.ipynb: expected a notebook of format 4" in result.stderr
+    for command in ("run", "report", "list"):
+        result = a_course(command)
+        assert result.exit_code == 2
+        assert "01_first.ipynb: expected a notebook of format 4" in result.stderr
 
 
 @pytest.mark.parametrize("default", ["{[]: 1}", "steps()", "1 +"])
@@ -368,6 +369,8 @@ def test_a_page_stays_until_the_next_report_writes_it_anew(a_course):
     a_course.add("01_first", "print('first version')")
     assert a_course("run", "1").exit_code == 0
     page = a_course.build / "html" / "01_first.html"
+    in_an_hour = time.time() + 3600  # a page that was written by another clock
+    os.utime(page, (in_an_hour, in_an_hour))
     a_course.add("01_first", "print('second version')")
     assert a_course("run", "1", "--no-report").exit_code == 0
     assert "first version" in page.read_text("utf-8")  # as the index says, which leads there
@@ -419,6 +422,26 @@ def test_kernel_that_does_not_start_is_tried_once_more(a_course):
     # The lesson is the same as before, so is what it left.
     assert "results/01_first.json" in a_course.files()
     assert not a_course.stamp("01_first").failure
+
+
+def test_a_changed_lesson_whose_kernel_does_not_start_has_no_page(a_course):
+    a_course.add("01_first", "print('first version')")
+    assert a_course("run").exit_code == 0
+    a_course.add("01_first", "print('second version')")
+    (a_course.notebooks / "ipykernel_launcher.py").write_text("import sys\nsys.exit(1)")
+    assert a_course("run").exit_code == 1
+    assert a_course.files() == ["index.html", "notebooks/01_first.json"]
+
+
+@pytest.mark.parametrize("name", ["inputs", "parameters", "outputs"])
+def test_a_damaged_stamp_is_none(a_course, name):
+    a_course.add("01_first")
+    assert a_course("run").exit_code == 0
+    place = stamps.place("01_first", a_course.build)
+    place.write_text(json.dumps({**json.loads(place.read_text("utf-8")), name: None}))
+    assert "not run" in a_course("list").stdout
+    assert a_course("report").exit_code == 0
+    assert "up to date" not in a_course("run").stdout
 
 
 def test_a_bad_value_does_not_cost_the_results_of_a_run_before(a_course):
@@ -564,6 +587,7 @@ def test_a_failure_stops_what_runs_beside_it(a_course, tmp_path):
     assert result.exit_code == 1
     assert "ZeroDivisionError" in result.stderr
     assert "01_first.failed.ipynb" in result.stderr
+    assert result.stderr.startswith("01_first: the lesson failed\n")
     assert "03_third  " not in result.output
     assert a_course.files() == [
         "html/01_first.html",
@@ -572,6 +596,18 @@ def test_a_failure_stops_what_runs_beside_it(a_course, tmp_path):
         "notebooks/01_first.json",
     ]
     _wait_for(lambda: not psutil.pid_exists(int(note.read_text("utf-8"))))
+    assert not list(a_course.build.glob(".running-*"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_a_killed_lesson_is_named_and_leaves_nothing(a_course):
+    # The kernel ends with its parent, which is the command that runs this lesson.
+    a_course.add("01_first", "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)")
+    a_course.add("02_second", "import time; time.sleep(600)")
+    result = a_course("run")
+    assert result.exit_code == 1
+    assert result.stderr == "01_first: the lesson failed\nended with exit code -9\n"
+    assert a_course.files() == ["index.html"]
     assert not list(a_course.build.glob(".running-*"))
 
 

@@ -42,6 +42,11 @@ def test_the_build_folder_is_where_the_environment_says(monkeypatch, tmp_path):
     assert files.build_dir() == tmp_path / "elsewhere"
 
 
+def test_the_build_folder_may_lie_at_home(monkeypatch):
+    monkeypatch.setenv("COURSE_BUILD_DIR", "~/built")
+    assert files.build_dir() == Path.home() / "built"
+
+
 def test_the_build_folder_is_in_the_course_by_default(monkeypatch):
     monkeypatch.delenv("COURSE_BUILD_DIR")
     assert files.build_dir() == files.ROOT / "build"

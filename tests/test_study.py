@@ -129,6 +129,12 @@ def test_a_broken_reference_ends_the_command_with_a_message(root):
     assert "Error: mnist.json: expected reference results" in result.output
 
 
+def test_a_study_of_other_notebooks_is_refused(tmp_path):
+    result = CliRunner().invoke(cli, ["--notebooks", str(tmp_path), "study"])
+    assert result.exit_code == 2
+    assert "--notebooks: a study repeats the course's own lesson 5" in result.output
+
+
 def test_p_value_is_that_of_scipy_for_either_direction():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=5), rng.normal(0.8, 1, size=6)
