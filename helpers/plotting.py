@@ -12,9 +12,12 @@ import numpy as np
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 STYLE = Path(__file__).with_name("course.mplstyle")
 """The course's style sheet, for ``plt.style.use``."""
+
+_LINES = ["-", "--", "-.", ":"]  # to tell curves apart without colour
 
 
 def show(drawn: Axes | Figure, alt: str) -> None:
@@ -235,7 +238,9 @@ def curves(
     *,
     xlabel: str,
     ylabel: str,
+    ylim: tuple[float | None, float | None] | None = None,
     log: bool = False,
+    log_x: bool = False,
     colors: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -249,8 +254,12 @@ def curves(
         Label -> curve.  With more than one, a legend names them.
     xlabel, ylabel : str
         What the axes show, with units.
+    ylim : pair of float, optional
+        Where the y axis begins and ends; None in place of a number lets the curves decide.
     log : bool
         Logarithmic y axis.
+    log_x : bool
+        Logarithmic x axis, with a tick at each x.
     colors : sequence of str, optional
         One colour for each curve.
     ax : Axes, optional
@@ -258,15 +267,55 @@ def curves(
     """
     if ax is None:
         ax = plt.subplots(figsize=(6.5, 3.4))[1]
-    styles = ["-", "--", "-.", ":"]
+    x = np.asarray(x)
     for i, (label, y) in enumerate(ys.items()):
         color = colors[i] if colors else None
-        ax.plot(x, y, styles[i % len(styles)], color=color, label=label)
+        ax.plot(x, y, _LINES[i % len(_LINES)], color=color, label=label)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        if high < 100 * low:  # powers of ten alone would be too few
+            ax.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7)))
+            ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter("{x:g}")
+    if log_x:
+        ax.set_xscale("log")
+        ax.set_xticks(x, [f"{value:,}" for value in x])
+        ax.minorticks_off()
+    elif np.issubdtype(x.dtype, np.integer):
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    if ylim:
+        ax.set_ylim(ylim)
     if len(ys) > 1:
         ax.legend()
+    return ax
+
+
+def roc(
+    rates: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    xlabel: str = "false positive rate",
+    ylabel: str = "true positive rate",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw receiver operating characteristics.
+
+    Parameters
+    ----------
+    rates : mapping of str to pair of numpy.ndarray, shape [m] each
+        Label -> the false and the true positive rate of one score, for falling thresholds.
+    xlabel, ylabel : str
+        What these rates are called here.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(4.2, 4))[1]
+    for i, (label, (false, true)) in enumerate(rates.items()):
+        ax.plot(false, true, _LINES[i % len(_LINES)], label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="lower right")
     return ax
 
 
@@ -312,6 +361,22 @@ def class_map(
         ax.text(x, y, str(label), ha="center", va="center", weight="bold", fontsize=9, bbox=box)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     return ax
+
+
+def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
+    """Draw several maps of the same examples side by side, as `class_map` draws one.
+
+    Parameters
+    ----------
+    maps : mapping of str to numpy.ndarray, shape [n, 2]
+        Title -> points.
+    labels : numpy.ndarray, shape [n]
+        The classes of the examples.
+    """
+    figure, axes = plt.subplots(1, len(maps), figsize=(3 * len(maps), 3.3), squeeze=False)
+    for ax, (title, points) in zip(axes[0], maps.items(), strict=True):
+        class_map(points, labels, xlabel="first", ylabel="second", title=title, ax=ax)
+    return figure
 
 
 def plane(
@@ -403,7 +468,14 @@ def network(sizes: Sequence[int], names: Mapping[int, str], *, ax: Axes | None =
     return ax
 
 
-def runs(x: np.ndarray, ys: Mapping[str, np.ndarray], *, xlabel: str, ylabel: str) -> Figure:
+def runs(
+    x: np.ndarray,
+    ys: Mapping[str, np.ndarray],
+    *,
+    xlabel: str,
+    ylabel: str,
+    ylim: tuple[float | None, float | None] | None = None,
+) -> Figure:
     """Draw the curves of many runs, a panel for each kind of run, the median as a thick line.
 
     Parameters
@@ -414,6 +486,8 @@ def runs(x: np.ndarray, ys: Mapping[str, np.ndarray], *, xlabel: str, ylabel: st
         Kind -> one curve a run.
     xlabel, ylabel : str
         What the axes show, with units.
+    ylim : pair of float, optional
+        Where all y axes begin and end.
     """
     columns = min(len(ys), 3)
     n_rows = -(-len(ys) // columns)
@@ -438,6 +512,8 @@ def runs(x: np.ndarray, ys: Mapping[str, np.ndarray], *, xlabel: str, ylabel: st
         last = axes[max(row for row in range(n_rows) if row * columns + column < len(ys)), column]
         last.set_xlabel(xlabel)
         last.tick_params(labelbottom=True)
+    if ylim:
+        axes[0, 0].set_ylim(ylim)  # and so all others
     figure.supylabel(ylabel, fontsize="medium")
     return figure
 

@@ -1,5 +1,6 @@
 """Figures: what they draw, where they draw it, and the words that stand for them."""
 
+import re
 from dataclasses import dataclass
 
 import ipywidgets
@@ -209,8 +210,21 @@ def draw_ranking(ax: Axes | None) -> Axes:
     return plotting.ranking({"b": 2.0, "a": 1.0}, xlabel="error", line=("mean", 1.5), ax=ax)
 
 
+def draw_roc(ax: Axes | None) -> Axes:
+    return plotting.roc({"score": (np.array([0, 0, 1]), np.array([0, 0.5, 1]))}, ax=ax)
+
+
 DRAWINGS = pytest.mark.parametrize(
-    "draw", [draw_curves, draw_picture, draw_network, draw_class_map, draw_plane, draw_ranking]
+    "draw",
+    [
+        draw_curves,
+        draw_picture,
+        draw_network,
+        draw_class_map,
+        draw_plane,
+        draw_ranking,
+        draw_roc,
+    ],
 )
 
 
@@ -287,6 +301,56 @@ def test_curves_take_colours_and_a_logarithmic_axis(ax):
     )
     assert [to_hex(line.get_color()) for line in ax.lines] == ["#ff0000", "#0000ff"]
     assert ax.get_yscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("highest", "expected"),
+    [(40.0, ["5", "7", "10", "20", "30"]), (900.0, ["10^{1}", "10^{2}", "10^{3}"])],
+)
+def test_a_short_logarithmic_axis_has_plain_numbers_between_the_powers(ax, highest, expected):
+    plotting.curves([0, 1], {"": [4.5, highest]}, xlabel="x", ylabel="y", log=True, ax=ax)
+    ax.figure.draw_without_rendering()
+    low, high = ax.get_ylim()
+    ticks = [*ax.yaxis.get_major_ticks(), *ax.yaxis.get_minor_ticks()]
+    shown = sorted((t.get_loc(), t.label1.get_text()) for t in ticks if low < t.get_loc() < high)
+    labels = [re.sub(r"\$\\mathdefault{(.*)}\$", r"\1", text) for _, text in shown if text]
+    assert labels == expected
+
+
+def test_curves_on_a_logarithmic_x_axis_have_a_tick_at_each_x(ax):
+    plotting.curves([2, 20, 55000], {"": np.arange(3)}, xlabel="x", ylabel="y", log_x=True, ax=ax)
+    ax.figure.draw_without_rendering()
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["2", "20", "55,000"]
+    assert not any(tick.get_text() for tick in ax.get_xticklabels(minor=True))
+
+
+def test_curves_take_limits_and_whole_numbers_have_whole_ticks(ax):
+    plotting.curves(
+        np.arange(3), {"": [0.2, 0.8, 0.5]}, xlabel="x", ylabel="y", ylim=(0, None), ax=ax
+    )
+    assert ax.get_ylim()[0] == 0
+    assert ax.get_ylim()[1] > 0.8
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
+
+
+def test_roc_curves_have_their_rates_and_names(ax):
+    rates = {"perfect": ([0, 0, 1], [0, 1, 1]), "fair": ([0, 0.5, 1], [0, 0.7, 1])}
+    plotting.roc(rates, xlabel="false alarms", ax=ax)
+    for line, (false, true) in zip(ax.lines, rates.values(), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), false)
+        np.testing.assert_array_equal(line.get_ydata(), true)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(rates)
+    assert len({line.get_linestyle() for line in ax.lines}) == 2
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("false alarms", "true positive rate")
+
+
+def test_class_maps_are_one_map_each_of_the_same_examples():
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 3
+    figure = plotting.class_maps({"one": rng.random([40, 2]), "two": rng.random([40, 2])}, labels)
+    assert [ax.get_title() for ax in figure.axes] == ["one", "two"]
+    assert all(texts(ax) == ["0", "1", "2"] for ax in figure.axes)
+    plt.close(figure)
 
 
 def texts(ax: Axes) -> list[str]:
@@ -429,6 +493,7 @@ def test_filters_have_a_panel_a_kind_each_scaled_by_its_own_largest_weight():
         draw_network,
         draw_plane,
         draw_ranking,
+        draw_roc,
         lambda ax: plotting.named_grid(random_images(7), list("abcdefg")),
         lambda ax: plotting.above_below({"images": np.zeros([10, 784])}),
         lambda ax: plotting.filters({"units": random_images(7, 28, 28).reshape(7, 784)}),
@@ -439,6 +504,7 @@ def test_filters_have_a_panel_a_kind_each_scaled_by_its_own_largest_weight():
         "network",
         "plane",
         "ranking",
+        "roc",
         "named_grid",
         "above_below",
         "filters",
@@ -462,9 +528,10 @@ def test_the_courses_colours_differ_in_lightness():
 def test_runs_have_a_panel_a_kind_a_line_a_run_and_the_median(kinds):
     x = np.arange(4)
     ys = {f"kind {k}": np.arange(12.0).reshape(3, 4) + k for k in range(kinds)}
-    figure = plotting.runs(x, ys, xlabel="step", ylabel="accuracy (%)")
+    figure = plotting.runs(x, ys, xlabel="step", ylabel="accuracy (%)", ylim=(0, 100))
     assert [ax.get_title() for ax in figure.axes] == list(ys)
     for ax, curves in zip(figure.axes, ys.values(), strict=True):
+        assert ax.get_ylim() == (0, 100)
         *thin, thick = ax.get_lines()
         for line, curve in zip(thin, curves, strict=True):
             np.testing.assert_array_equal(line.get_ydata(), curve)
