@@ -68,12 +68,15 @@ class Start:
         and dtypes must be the same for all runs.
     steps : int, optional
         Updates of this run, where they are not as many as those of all runs.
+    learning_rate : float, optional
+        Learning rate of this run, above 0, where it is not that of the optimiser.
     """
 
     weights: list[np.ndarray]
     seed: int
     data: Sequence[np.ndarray] | None = None
     steps: int | None = None
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -220,14 +223,15 @@ def train_many(
     build : callable
         Returns a new, built model of the architecture; called once a worker.
     starts : sequence of Start
-        Initial weights and seed of each run, and its own data or steps if it has any.
+        Initial weights and seed of each run, and its own data, steps or learning rate if it has
+        any.
     optimizer : callable
         Returns a new Keras optimiser; called once a worker.
     together : int
-        Starts computed as one: those with the same seed, data and steps see the same
-        mini-batches, so that what each network does with them becomes one larger, and faster,
-        product.  Needs an optimiser that treats every number by itself, as Adam does, and a model
-        without state beside its trainable weights.
+        Starts computed as one, where they have the same seed, data, steps and learning rate: they
+        see the same mini-batches, so that what each network does with them becomes one larger, and
+        faster, product.  Needs an optimiser that treats every number by itself, as Adam does, and
+        a model without state beside its trainable weights.
     workers : int
         Runs, or groups of runs, under way at the same time.  One small network cannot keep two
         cores busy; more runs than cores leave none of them idle when three or four are left.
@@ -249,6 +253,7 @@ def train_many(
     for start in starts:
         _check_seed(start.seed)
         _check(steps=_steps(start, steps))
+        _check_rate(start.learning_rate)
     tensors = blockwise.to_tensors(data)
     measured = _to_tensors(measures or {}, data, tensors)
     groups = _groups(starts, data, steps, together)
@@ -277,7 +282,7 @@ def train_many(
         own = members[0].data
         session = waiting.get()
         try:
-            session.reset([start.weights for start in members])
+            session.reset([start.weights for start in members], members[0].learning_rate)
             histories = program.run(
                 session,
                 tensors if _same(own, data) else blockwise.to_tensors(own),
@@ -316,7 +321,8 @@ def _groups(starts: Sequence[Start], data: Sequence, steps: int, size: int) -> l
     alike: dict[tuple, list[int]] = {}
     for number, start in enumerate(starts):
         own = () if _same(start.data, data) else tuple(map(id, start.data))
-        alike.setdefault((start.seed, own, _steps(start, steps)), []).append(number)
+        key = start.seed, own, _steps(start, steps), start.learning_rate
+        alike.setdefault(key, []).append(number)
     return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
 
 
@@ -335,6 +341,11 @@ def _check(**counts: int) -> None:
 def _check_seed(seed: int) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed: expected a whole number of at least 0, received {seed!r}")
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is not None and not (isinstance(rate, int | float) and 0 < rate < float("inf")):
+        raise ValueError(f"learning_rate: expected a number above 0, received {rate!r}")
 
 
 def _to_tensors(
@@ -512,11 +523,13 @@ class _Session:
             (variable, variable.numpy()) for variable in [*optimizer.variables, *network.state()]
         ]
 
-    def reset(self, weights: list[list[np.ndarray]]) -> None:
+    def reset(self, weights: list[list[np.ndarray]], learning_rate: float | None) -> None:
         """Go back to these weights and to an optimiser that has seen nothing."""
         self.network.set_weights(weights)
         for variable, value in self._fresh:
             variable.assign(value)
+        if learning_rate is not None:
+            self.optimizer.learning_rate = learning_rate
 
     def weights(self) -> list[list[np.ndarray]]:
         """Return the weights of each copy of the network."""

@@ -1,6 +1,7 @@
 """The training loop against NumPy and against an eager loop, and what it promises."""
 
 import inspect
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -585,6 +586,28 @@ def test_a_run_may_have_a_number_of_steps_of_its_own(images, together):
         )
         np.testing.assert_array_equal(run.history.losses, alone.history.losses)
         assert_same_weights(run.weights, alone.weights)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_run_may_have_a_learning_rate_of_its_own(images, together):
+    weights = build(0).get_weights()
+    rates = (None, 0.1, 0.001, None, 0.1)
+    starts = [training.Start(weights, 0, learning_rate=rate) for rate in rates]
+    options = {"every": None, "together": together}
+    runs = train_many(starts, [images], workers=1, **options)
+    for run, rate in zip(runs, rates, strict=True):
+        adam = partial(keras.optimizers.Adam, rate or 0.01)
+        (alone,) = train_many([training.Start(weights, 0)], [images], optimizer=adam, **options)
+        np.testing.assert_array_equal(run.history.losses, alone.history.losses)
+        assert_same_weights(run.weights, alone.weights)
+    assert (runs[0].history.losses != runs[1].history.losses).any()
+
+
+@pytest.mark.parametrize("rate", [0, -0.1, float("nan"), float("inf"), "0.1"])
+def test_a_wrong_learning_rate_is_refused_before_anything_runs(images, rate):
+    wrong = training.Start(build(0).get_weights(), 0, learning_rate=rate)
+    with pytest.raises(ValueError, match="learning_rate: expected a number above 0, received"):
+        train_many([start(0), wrong], [images])
 
 
 def test_a_wrong_number_of_steps_of_its_own_is_refused_before_anything_runs(images):
