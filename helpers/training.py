@@ -69,7 +69,8 @@ class Start:
     steps : int, optional
         Updates of this run, where they are not as many as those of all runs.
     learning_rate : float, optional
-        Learning rate of this run, above 0, where it is not that of the optimiser.
+        Learning rate of this run, above 0, where it is not that of the optimiser, which then has
+        no schedule.
     """
 
     weights: list[np.ndarray]
@@ -344,7 +345,8 @@ def _check_seed(seed: int) -> None:
 
 
 def _check_rate(rate: float | None) -> None:
-    if rate is not None and not (isinstance(rate, int | float) and 0 < rate < float("inf")):
+    number = isinstance(rate, int | float | np.floating) and not isinstance(rate, bool)
+    if rate is not None and not (number and 0 < rate < float("inf")):
         raise ValueError(f"learning_rate: expected a number above 0, received {rate!r}")
 
 

@@ -603,7 +603,7 @@ def test_a_run_may_have_a_learning_rate_of_its_own(images, together):
     assert (runs[0].history.losses != runs[1].history.losses).any()
 
 
-@pytest.mark.parametrize("rate", [0, -0.1, float("nan"), float("inf"), "0.1"])
+@pytest.mark.parametrize("rate", [0, -0.1, float("nan"), float("inf"), "0.1", True])
 def test_a_wrong_learning_rate_is_refused_before_anything_runs(images, rate):
     wrong = training.Start(build(0).get_weights(), 0, learning_rate=rate)
     with pytest.raises(ValueError, match="learning_rate: expected a number above 0, received"):
