@@ -525,7 +525,7 @@ class _Session:
             (variable, variable.numpy()) for variable in [*optimizer.variables, *network.state()]
         ]
 
-    def reset(self, weights: list[list[np.ndarray]], learning_rate: float | None) -> None:
+    def reset(self, weights: list[list[np.ndarray]], learning_rate: float | None = None) -> None:
         """Go back to these weights and to an optimiser that has seen nothing."""
         self.network.set_weights(weights)
         for variable, value in self._fresh:
