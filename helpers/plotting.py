@@ -276,7 +276,8 @@ def curves(
         ax.set_yscale("log")
         low, high = ax.get_ylim()
         if high < 100 * low:  # powers of ten alone would be too few
-            ax.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7)))
+            subs = (2, 3, 4, 5, 7) if high < 10 * low else (2, 3, 5, 7)
+            ax.yaxis.set_minor_locator(LogLocator(subs=subs))
             ax.yaxis.set_major_formatter("{x:g}")
             ax.yaxis.set_minor_formatter("{x:g}")
     if log_x:
