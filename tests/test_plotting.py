@@ -93,6 +93,7 @@ def test_tile_leaves_the_images_as_they_are():
 def outputs(tmp_path, monkeypatch) -> list[dict]:
     """Return what an IPython shell publishes."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # a shell, unlike a kernel, imports from there
     monkeypatch.setattr(InteractiveShell, "display_pub_class", CapturingDisplayPublisher)
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
