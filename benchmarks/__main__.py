@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+from dataclasses import asdict
 from importlib import metadata
 
 import click
@@ -80,10 +81,7 @@ def main(rounds: int, ways_only: bool) -> None:
         reached += goals.of_sources(
             results["full_size"], results["eager_slices"], medians, results["evaluation_share"]
         )
-    results["goals"] = [
-        {"goal": goal.text, "limit": goal.limit, "ratio": goal.ratio, "met": goal.met}
-        for goal in reached
-    ]
+    results["goals"] = [asdict(goal) | {"met": goal.met} for goal in reached]
     folder = files.build_dir() / "benchmarks"
     files.write(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     text = report.text(results)

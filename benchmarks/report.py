@@ -37,10 +37,16 @@ def text(results: dict) -> str:
     if "full_size" in results:
         parts.append(_sources(results))
     rows = [
-        (goal["goal"], f"{goal['limit']:.3g}", f"{goal['ratio']:.3g}", _verdict(goal))
+        (
+            goal["text"],
+            f"{goal['limit']:.3g}",
+            f"{goal['ratio']:.3g}",
+            "met" if goal["met"] else "missed",
+            "" if goal["products"] is None else f"{goal['products']:.3g}",
+        )
         for goal in results["goals"]
     ]
-    parts.append(_table(rows, ["goal", "at most", "measured", ""]))
+    parts.append(_table(rows, ["goal", "at most", "measured", "", "a step's products alone"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,10 +110,6 @@ def _versions(results: dict) -> str:
 
 def _deviation(value: float | None) -> str:
     return "" if value is None else f"{value:.0e}"
-
-
-def _verdict(goal: dict) -> str:
-    return "met" if goal["met"] else "missed"
 
 
 def _table(rows: list[tuple], headers: list[str]) -> str:

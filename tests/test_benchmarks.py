@@ -85,6 +85,13 @@ def test_goals_take_the_best_of_the_others():
     assert missed == [f"{w}: course / PyTorch, compiled" for w in ("classifier", "deep")]
 
 
+def test_goals_say_what_the_products_alone_would_reach():
+    reached = {goal.text: goal for goal in goals.of_ways(medians(**{"products of a step": 0.8}))}
+    assert reached["deep: course / large products, NumPy"].products == pytest.approx(0.8 / 0.9)
+    assert reached["classifier: course / JAX scan"].products == pytest.approx(0.08)
+    assert reached["classifier: course, 3 x 5 arms / large products, NumPy"].products is None
+
+
 def test_goals_leave_out_what_was_not_measured():
     times = medians()
     for by_way in times.values():
@@ -131,12 +138,18 @@ def test_the_report_shows_times_goals_and_a_figure(tmp_path):
         },
         "peak_mib": {k: dict.fromkeys(v, 900.0) for k, v in times.items()},
         "largest_deviation_of_losses": {k: {"course": 1e-7} for k in times},
-        "goals": [{"goal": "course / other", "limit": 0.5, "ratio": 0.7, "met": False}],
+        "goals": [
+            {"text": "course / other", "limit": 0.5, "ratio": 0.7, "products": 0.6, "met": False},
+            {"text": "together", "limit": 2.0, "ratio": 1.9, "products": None, "met": True},
+        ],
     }
     text = report.text(results)
     assert "tensorflow 2.21.0" in text
     assert "torch" not in text
-    assert "| course / other | 0.5" in text
-    assert "missed" in text
+    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in text.splitlines()[-2:]]
+    assert rows == [
+        ["course / other", "0.5", "0.7", "missed", "0.6"],
+        ["together", "2", "1.9", "met", ""],
+    ]
     report.draw(results, tmp_path / "ratios.png")
     assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
