@@ -96,7 +96,7 @@ def of_sources(
     medians : mapping
         As in `of_ways`.
     evaluation_share : float
-        What measuring every 100 steps adds to training.
+        What measuring all validation images every 100 steps adds to training.
     """
     total = sum(full_size.values())
     layers = list(eager_slices.values())

@@ -59,6 +59,7 @@ def _sources(results: dict) -> str:
         *((f"{g['steps']:,} steps", f"{g['seconds']:.2f}", f"{g['peak_mib']:.0f}") for g in steps),
         *((f"{g['seeds']} seeds", f"{g['seconds']:.2f}", f"{g['peak_mib']:.0f}") for g in seeds),
     ]
+    shares = [(what, f"{100 * share:.1f}") for what, share in results["evaluation_shares"].items()]
     waits = [
         (name, f"{seconds:.1f}")
         for key in ("seconds_to_first_figure", "seconds_to_import")
@@ -69,6 +70,7 @@ def _sources(results: dict) -> str:
             _table([*trainings, ("together", total)], ["training at full size", "seconds"]),
             f"cost of a classifier: {fixed:.1f} s fixed, {1000 * slope:.2f} ms a step\n\n"
             + _table(growth, ["classifier", "seconds", "peak MiB"]),
+            _table(shares, ["measured every 100 steps", "added to training (%)"]),
             _table(waits, ["first figure of a lesson; import", "seconds"]),
         ]
     )
