@@ -96,7 +96,10 @@ def check_noise_directions(share: float) -> None:
         if verdict == RIGHT:
             return "Right. In noise every direction holds the same share."
         if verdict == DIFFERENT:
-            return "Not yet: what is the share of one direction, if all have the same variance?"
+            return (
+                "Not yet: what is the share of one direction, if all have the same variance? "
+                "(Among a few images some directions hold more, by chance.)"
+            )
         return verdict
 
     _judge(judgement)
