@@ -8,16 +8,9 @@ from threadpoolctl import threadpool_limits
 
 
 def total_variance(rows: np.ndarray) -> float:
-    """Return the mean squared distance of rows from their mean.
+    """Return the mean squared distance of rows, shape [n, k], from their mean.
 
-    Parameters
-    ----------
-    rows : numpy.ndarray, shape [n, k]
-
-    Returns
-    -------
-    float
-        The sum of the columns' variances, accumulated in float64 without a copy of the rows.
+    It is the sum of the columns' variances, in float64 without a copy of the rows.
     """
     mean = rows.mean(axis=0, dtype=np.float64)
     squares = np.einsum("ij,ij->", rows, rows, dtype=np.float64) / len(rows)
@@ -25,17 +18,9 @@ def total_variance(rows: np.ndarray) -> float:
 
 
 def fit_pca(images: np.ndarray) -> PCA:
-    """Fit all principal components of images.
+    """Fit all principal components of images, shape [n, n_pixels].
 
-    Parameters
-    ----------
-    images : numpy.ndarray, shape [n, n_pixels]
-        One image a row.
-
-    Returns
-    -------
-    sklearn.decomposition.PCA
-        In float64, so that sums of small eigenvalues are exact enough to be a bound.
+    In float64, so that sums of small eigenvalues are exact enough to be a bound.
     """
     return PCA(svd_solver="covariance_eigh").fit(images.astype(np.float64))
 
@@ -57,7 +42,7 @@ def pca_error(pca: PCA, code_size: int) -> float:
     Returns
     -------
     float
-        Squared error per image, summed over the pixels, averaged over the images.
+        Squared error, summed over the pixels, mean over the images.
     """
     # scikit-learn divides by n - 1, a mean over the images divides by n.
     eigenvalues = pca.explained_variance_ * (pca.n_samples_ - 1) / pca.n_samples_
@@ -87,15 +72,7 @@ def pca_reconstruct(pca: PCA, images: np.ndarray, code_size: int) -> np.ndarray:
 def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
     """Return the squared error of reconstructions, summed over the pixels, mean over the images.
 
-    Parameters
-    ----------
-    images, reconstructions : numpy.ndarray, shape [n, n_pixels]
-        What was to be reconstructed, and what came out.
-
-    Returns
-    -------
-    float
-        Accumulated in float64, block by block: no copy of all images is made.
+    Both have shape [n, n_pixels]; no copy of all of them is made.
 
     Raises
     ------
@@ -108,13 +85,9 @@ def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> flo
             f"received {reconstructions.shape}"
         )
     kind = np.result_type(images, reconstructions, np.float32)  # bytes would wrap around
-    starts = range(0, len(images), 1000)
-    sums = [
-        np.square(np.subtract(reconstructions[i : i + 1000], images[i : i + 1000], dtype=kind)).sum(
-            dtype=np.float64
-        )
-        for i in starts
-    ]
+    blocks = [slice(start, start + 1000) for start in range(0, len(images), 1000)]
+    errors = (np.subtract(reconstructions[b], images[b], dtype=kind) for b in blocks)
+    sums = [np.square(error).sum(dtype=np.float64) for error in errors]
     return float(np.sum(sums) / len(images))
 
 
@@ -156,7 +129,8 @@ def linear_probe(
     mean = mean.astype(kind)
     rows = codes - mean
     rows /= scale
-    known, held = np.split(np.arange(min(len(rows), 10_000)), [min(len(rows), 10_000) * 4 // 5])
+    chosen_on = min(len(rows), 10_000)
+    known, held = slice(chosen_on * 4 // 5), slice(chosen_on * 4 // 5, chosen_on)
     # Fitting is many small products. Split over threads they take up to three times as long, and
     # much longer beside another program: each waits for the other's.
     with threadpool_limits(1):
@@ -172,8 +146,8 @@ def _logistic(c: float) -> LogisticRegression:
     return LogisticRegression(C=c, max_iter=1000, tol=1e-3)
 
 
-def neighbour_agreement(codes: np.ndarray, labels: np.ndarray, count: int = 10) -> float:
-    """Return the share of nearest neighbours that have the same class.
+def neighbour_agreement(codes: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share, 0 to 1, of the ten nearest neighbours that have the same class.
 
     Parameters
     ----------
@@ -181,43 +155,23 @@ def neighbour_agreement(codes: np.ndarray, labels: np.ndarray, count: int = 10) 
         One point a row: pixels, principal components or codes, compared by Euclidean distance.
     labels : numpy.ndarray, shape [n]
         Their classes.
-    count : int
-        Neighbours of each point, the point itself not among them; fewer than n.
-
-    Returns
-    -------
-    float
-        From 0 to 1, averaged over all points and their neighbours.
     """
-    neighbours = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(codes)
+    neighbours = NearestNeighbors(n_neighbors=10, algorithm="brute").fit(codes)
     rows = neighbours.kneighbors(return_distance=False)
     return float((labels[rows] == labels[:, None]).mean())
 
 
 def live_units(codes: np.ndarray) -> int:
-    """Return how many units of a ReLU code are above 0 for at least one image.
-
-    Parameters
-    ----------
-    codes : numpy.ndarray, shape [n, code_size]
-    """
+    """Return how many units of ReLU codes, shape [n, code_size], are above 0 for some image."""
     return int((codes > 0).any(axis=0).sum())
 
 
 def effective_rank(codes: np.ndarray) -> float:
-    """Return over how many directions codes really spread.
+    """Return over how many directions codes, shape [n, code_size], really spread.
 
     The exponential of the entropy of the normalised singular values of the centred codes: k
-    equal directions give k, one dominant direction gives nearly 1 (Roy and Vetterli 2007).
-
-    Parameters
-    ----------
-    codes : numpy.ndarray, shape [n, code_size]
-
-    Returns
-    -------
-    float
-        From 1 to code_size; 0 if all codes are equal.
+    equal directions give k, one dominant direction gives nearly 1 (Roy and Vetterli 2007), and
+    codes that are all equal give 0.
     """
     centred = codes - codes.mean(axis=0, dtype=np.float64)
     squares = np.linalg.eigvalsh(centred.T @ centred)
@@ -229,31 +183,15 @@ def effective_rank(codes: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def bootstrap_interval(
-    scores: np.ndarray, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return an interval for the mean of scores, by drawing them again with replacement.
+def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
+    """Return the ends of a 95 % interval for the mean of scores, shape [n], one number a run.
 
-    The percentile bootstrap (Efron 1979) over 10,000 draws; for paired scores hand in their
-    differences.  From a handful of scores it is too narrow.
-
-    Parameters
-    ----------
-    scores : numpy.ndarray, shape [n]
-        One number a run.
-    level : float
-        Share of the draws whose mean lies inside.
-    seed : int
-        Seed of the draws.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end.
+    The percentile bootstrap (Efron 1979): the scores are drawn again with replacement, 10,000
+    times.  For paired scores hand in their differences.  From a handful it is too narrow.
     """
     scores = np.asarray(scores, np.float64)
-    drawn = np.random.default_rng(seed).choice(scores, (10_000, len(scores))).mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    drawn = np.random.default_rng(0).choice(scores, (10_000, len(scores))).mean(axis=1)
+    low, high = np.quantile(drawn, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return float(low), float(high)
 
 

@@ -9,8 +9,6 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from helpers import evaluation, models, pretraining, training
 from helpers.backend import keras
 
-SIZES = [0, 1, 3, 7, 12]
-
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
@@ -29,12 +27,21 @@ def mean_squared_error(images: np.ndarray, reconstructions: np.ndarray) -> float
     return float(np.mean(np.sum((reconstructions - images) ** 2, axis=1)))
 
 
+def test_total_variance_is_that_of_numpy(images):
+    expected = images.var(axis=0, dtype=np.float64).sum()
+    assert evaluation.total_variance(images) == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("count", [1, 300, 1000, 2345])
 def test_reconstruction_error_is_that_of_numpy(count):
-    rng = np.random.default_rng(0)
-    images, reconstructions = rng.random([2, count, 7])
+    images, reconstructions = np.random.default_rng(0).random([2, count, 7])
     expected = mean_squared_error(images, reconstructions)
     assert evaluation.reconstruction_error(images, reconstructions) == pytest.approx(expected)
+
+
+def test_whole_grey_values_do_not_wrap_around():
+    black, white = np.zeros([2, 4], np.uint8), np.full([2, 4], 255, np.uint8)
+    assert evaluation.reconstruction_error(white, black) == 4 * 255**2
 
 
 def test_reconstruction_error_refuses_to_repeat_a_row(images):
@@ -42,51 +49,27 @@ def test_reconstruction_error_refuses_to_repeat_a_row(images):
         evaluation.reconstruction_error(images, images[:1])
 
 
-@pytest.mark.parametrize("code_size", SIZES)
-def test_pca_error_is_the_sum_of_the_discarded_eigenvalues(images, pca, code_size):
-    covariance = np.cov(images.T.astype(np.float64), bias=True)
-    eigenvalues = np.linalg.eigvalsh(covariance)[::-1]
-    expected = eigenvalues[code_size:].sum()
-    assert evaluation.pca_error(pca, code_size) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-
-
-@pytest.mark.parametrize("code_size", SIZES)
-def test_pca_error_is_the_error_of_the_reconstructions(images, pca, code_size):
+@pytest.mark.parametrize("code_size", [0, 1, 3, 7, 12])
+def test_pca_error_is_that_of_images_rebuilt_and_of_what_is_discarded(images, pca, code_size):
+    error = evaluation.pca_error(pca, code_size)
+    eigenvalues = np.linalg.eigvalsh(np.cov(images.T.astype(np.float64), bias=True))[::-1]
+    assert error == pytest.approx(eigenvalues[code_size:].sum(), rel=1e-9, abs=1e-12)
     actual = mean_squared_error(images, evaluation.pca_reconstruct(pca, images, code_size))
-    assert evaluation.pca_error(pca, code_size) == pytest.approx(actual, rel=1e-9, abs=1e-12)
+    assert error == pytest.approx(actual, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("code_size", [1, 3, 7])
-def test_pca_agrees_with_scikit_learn(images, pca, code_size):
-    theirs = PCA(code_size, svd_solver="full").fit(images)
-    reconstructions = theirs.inverse_transform(theirs.transform(images))
-    np.testing.assert_allclose(
-        evaluation.pca_reconstruct(pca, images, code_size), reconstructions, atol=1e-4
-    )
-    error = mean_squared_error(images, reconstructions)
-    assert evaluation.pca_error(pca, code_size) == pytest.approx(error, rel=1e-4)
-
-
-def test_pca_reconstructs_images_it_has_not_seen(images, pca):
-    unseen = np.random.default_rng(1).normal(size=[20, 12])
-    first = pca.components_[0]
-    centred = unseen - images.mean(axis=0, dtype=np.float64)
-    expected = images.mean(axis=0, dtype=np.float64) + np.outer(centred @ first, first)
-    np.testing.assert_allclose(
-        evaluation.pca_reconstruct(pca, unseen, 1), expected, rtol=1e-9, atol=1e-9
-    )
-    np.testing.assert_allclose(evaluation.pca_reconstruct(pca, unseen, 12), unseen, atol=1e-9)
-
-
-def test_pca_is_fitted_in_double_precision_with_all_components(images, pca):
-    assert pca.components_.dtype == np.float64
-    assert pca.n_components_ == 12
-    assert evaluation.pca_reconstruct(pca, images, 3).dtype == np.float64
+@pytest.mark.parametrize("code_size", [1, 3, 7, 12])
+def test_pca_rebuilds_seen_and_unseen_images_as_scikit_learn_does(images, pca, code_size):
+    theirs = PCA(code_size, svd_solver="full").fit(images.astype(np.float64))
+    for rows in (images, np.random.default_rng(1).normal(size=[20, 12])):
+        rebuilt = evaluation.pca_reconstruct(pca, rows, code_size)
+        expected = theirs.inverse_transform(theirs.transform(rows))
+        assert rebuilt.dtype == np.float64
+        np.testing.assert_allclose(rebuilt, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_fewer_images_than_pixels_can_be_rebuilt_exactly():
-    images = np.random.default_rng(2).normal(size=[5, 12])
-    pca = evaluation.fit_pca(images)
+    pca = evaluation.fit_pca(np.random.default_rng(2).normal(size=[5, 12]))
     assert evaluation.pca_error(pca, 4) == pytest.approx(0, abs=1e-9)
     assert evaluation.pca_error(pca, 3) > 0.1
 
@@ -113,40 +96,25 @@ def test_no_trained_autoencoder_falls_below_the_pca_error(images, pca, activatio
         assert errors[-1] <= bound * 1.01
 
 
-def test_whole_grey_values_do_not_wrap_around():
-    black, white = np.zeros([2, 4], np.uint8), np.full([2, 4], 255, np.uint8)
-    assert evaluation.reconstruction_error(white, black) == 4 * 255**2
-
-
 def test_linear_probe_reads_classes_that_a_plane_separates():
     rng = np.random.default_rng(3)
     labels = np.arange(300) % 3
     centres = np.array([[0, 0], [900, 0], [0, 0.009]])  # standardising makes the scales alike
     codes = centres[labels] + rng.normal(size=[300, 2]) * [50, 0.0005]
-    accuracy = evaluation.linear_probe(codes[:200], labels[:200], codes[200:], labels[200:])
-    assert isinstance(accuracy, float)
-    assert accuracy == 1
+    assert evaluation.linear_probe(codes[:200], labels[:200], codes[200:], labels[200:]) == 1.0
 
 
 def test_linear_probe_is_measured_on_the_test_codes():
     codes = np.linspace(-1, 1, 40)[:, None]
     labels = (codes[:, 0] > 0).astype(int)
     assert evaluation.linear_probe(codes, labels, codes, 1 - labels) == 0
-    half = np.where(np.arange(40) % 2, labels, 1 - labels)
-    assert evaluation.linear_probe(codes, labels, codes, half) == 0.5
-
-
-def test_linear_probe_cannot_read_what_no_plane_separates():
-    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 25, dtype=float)
-    labels = corners[:, 0].astype(int) ^ corners[:, 1].astype(int)
-    assert evaluation.linear_probe(corners, labels, corners, labels) <= 0.75
+    assert evaluation.linear_probe(codes, labels, codes, np.arange(40) % 2) == 0.5
 
 
 def one_axis() -> tuple[np.ndarray, np.ndarray]:
     """Return ten classes along one axis, which ask for large weights."""
-    rng = np.random.default_rng(0)
     labels = np.arange(800) % 10
-    return labels[:, None] + 0.2 * rng.normal(size=[800, 1]), labels
+    return labels[:, None] + 0.2 * np.random.default_rng(0).normal(size=[800, 1]), labels
 
 
 def many_weak_columns() -> tuple[np.ndarray, np.ndarray]:
@@ -168,8 +136,7 @@ def test_linear_probe_fits_on_one_thread_and_leaves_the_threads_as_they_were(mon
             return super().fit(rows, labels)
 
     monkeypatch.setattr(evaluation, "LogisticRegression", Watched)
-    labels = np.tile([0, 1], 30)
-    codes = labels[:, None] + np.zeros([60, 2])
+    codes, labels = np.arange(120).reshape(60, 2) % 2.0, np.arange(60) % 2
     with threadpool_limits(3):
         before = threads()
         evaluation.linear_probe(codes, labels, codes, labels)
@@ -188,8 +155,8 @@ def test_linear_probe_chooses_the_better_regularisation(make, better, worse):
         model = LogisticRegression(C=c, max_iter=1000, tol=1e-3).fit(scaled[:400], labels[:400])
         return model.score(scaled[400:], labels[400:])
 
-    chosen = evaluation.linear_probe(codes[:400], labels[:400], codes[400:], labels[400:])
     assert fixed(better) > fixed(worse) + 0.01
+    chosen = evaluation.linear_probe(codes[:400], labels[:400], codes[400:], labels[400:])
     assert chosen == pytest.approx(fixed(better), abs=0.005)
 
 
@@ -203,52 +170,42 @@ def test_a_common_scale_keeps_a_rare_column_from_drowning_the_others():
     test_labels = np.arange(200) % 2
     test_codes = rng.random([200, 10], np.float32)
     test_codes[:, 9] = test_labels + 0.1 * rng.normal(size=200)
-    known = codes, labels, test_codes, test_labels
-    assert evaluation.linear_probe(*known, per_column=False) > 0.95
-    assert evaluation.linear_probe(*known) < 0.9
-
-
-def test_neighbours_in_separate_clusters_agree():
-    labels = np.arange(60) % 3
-    points = 100 * labels[:, None] + np.random.default_rng(6).normal(size=[60, 2])
-    assert evaluation.neighbour_agreement(points, labels) == 1
+    split = codes, labels, test_codes, test_labels
+    assert evaluation.linear_probe(*split, per_column=False) > 0.95
+    assert evaluation.linear_probe(*split) < 0.9
 
 
 def test_neighbours_are_counted_as_by_sorting_all_distances():
     rng = np.random.default_rng(7)
     points, labels = rng.normal(size=[50, 4]), rng.integers(0, 3, 50)
     distances = np.linalg.norm(points[:, None] - points, axis=2) + np.diag([np.inf] * 50)
-    nearest = np.argsort(distances, axis=1)[:, :5]
+    nearest = np.argsort(distances, axis=1)[:, :10]
     expected = np.mean([labels[rows] == label for rows, label in zip(nearest, labels, strict=True)])
-    assert evaluation.neighbour_agreement(points, labels, 5) == pytest.approx(expected)
+    assert evaluation.neighbour_agreement(points, labels) == pytest.approx(expected)
 
 
 def test_no_point_is_its_own_neighbour():
-    # Every point lies on one of another class, its nearest neighbour.
-    points = np.repeat(np.arange(6.0), 2)[:, None] * 10
-    assert evaluation.neighbour_agreement(points, np.arange(12) % 2, 1) == 0
+    # Each point is of a class of its own.
+    points = np.random.default_rng(8).normal(size=[30, 2])
+    assert evaluation.neighbour_agreement(points, np.arange(30)) == 0
 
 
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
         ([[0, 0, 0], [0, 0, 0]], 0),
-        ([[0, 1, 0], [0, 0, 0]], 1),
         ([[0, 1, 0], [0, 0, 1e-6]], 2),
         ([[-1, 1, 2], [-1, 1, 0]], 2),
-        ([[3, 1, 2], [0, 0, 0]], 3),
     ],
 )
 def test_live_units_are_above_zero_at_least_once(codes, expected):
     live = evaluation.live_units(np.array(codes, dtype=np.float32))
-    assert live == expected
-    assert type(live) is int
+    assert (live, type(live)) == (expected, int)
 
 
 def orthogonal_codes(scales: list[float]) -> np.ndarray:
-    """Return centred codes whose singular values are proportional to ``scales``."""
-    rng = np.random.default_rng(4)
-    centred = rng.normal(size=[50, len(scales)])
+    """Return centred codes with these singular values."""
+    centred = np.random.default_rng(4).normal(size=[50, len(scales)])
     centred -= centred.mean(axis=0)
     return np.linalg.qr(centred)[0] * scales
 
@@ -257,18 +214,14 @@ def orthogonal_codes(scales: list[float]) -> np.ndarray:
 def test_equal_directions_give_their_number_as_effective_rank(equal, units):
     codes = orthogonal_codes([2.0] * equal + [0.0] * (units - equal))
     rotation = np.linalg.qr(np.random.default_rng(5).normal(size=[units, units]))[0]
-    rank = evaluation.effective_rank(codes @ rotation + 7)
-    assert rank == pytest.approx(equal, rel=1e-4)
+    assert evaluation.effective_rank(codes @ rotation + 7) == pytest.approx(equal, rel=1e-4)
 
 
-def test_unequal_directions_count_by_their_shares():
-    shares = np.array([0.5, 0.25, 0.25])
+@pytest.mark.parametrize("scales", [[4, 2, 2], [1, 1e-4, 1e-4]])
+def test_unequal_directions_count_by_their_shares(scales):
+    shares = np.array(scales) / np.sum(scales)
     expected = np.exp(-(shares * np.log(shares)).sum())
-    assert evaluation.effective_rank(orthogonal_codes([4, 2, 2])) == pytest.approx(expected)
-
-
-def test_one_dominant_direction_gives_nearly_one():
-    assert 1 < evaluation.effective_rank(orthogonal_codes([1, 1e-4, 1e-4])) < 1.01
+    assert evaluation.effective_rank(orthogonal_codes(scales)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -281,22 +234,16 @@ def test_equal_codes_have_effective_rank_zero(dtype, value):
     ("level", "expected"), [(0.1, 0), (0.5, 100), (0.6, 100), (0.8, 300), (0.9, 300), (0.91, None)]
 )
 def test_steps_to_is_the_first_step_at_or_above_a_level(level, expected):
-    steps = np.array([0, 100, 200, 300, 400])
     values = np.array([0.1, 0.6, 0.4, 0.9, 0.5])
-    assert evaluation.steps_to(steps, values, level) == expected
-
-
-def test_steps_to_returns_what_json_knows():
-    assert type(evaluation.steps_to(np.array([0, 100]), np.array([0.1, 0.6]), 0.5)) is int
+    found = evaluation.steps_to(np.arange(0, 500, 100), values, level)
+    assert (found, type(found)) == (expected, type(expected))  # JSON knows no integers of NumPy
 
 
 def test_bootstrap_interval_is_that_of_the_normal_distribution_for_many_scores():
     scores = np.random.default_rng(0).normal(3, 2, 400)
-    low, high = evaluation.bootstrap_interval(scores)
     half = 1.96 * scores.std() / np.sqrt(400)
-    np.testing.assert_allclose([low, high], [scores.mean() - half, scores.mean() + half], rtol=0.01)
-    narrow = evaluation.bootstrap_interval(scores, level=0.5)
-    assert low < narrow[0] < scores.mean() < narrow[1] < high
+    expected = [scores.mean() - half, scores.mean() + half]
+    np.testing.assert_allclose(evaluation.bootstrap_interval(scores), expected, rtol=0.01)
 
 
 def test_bootstrap_interval_of_one_score_is_the_score():

@@ -332,8 +332,7 @@ def test_above_below_shows_a_named_row_of_pictures_for_each_entry():
     figure = plotting.above_below(rows)
     for ax, name, drawn in zip(figure.axes, rows, [images, 1 - images], strict=True):
         np.testing.assert_array_equal(pixels_of(ax), tiled_by_loops(drawn, 5, 2))
-        assert ax.images[0].get_clim() == (0, 1)
-        assert ax.images[0].get_cmap().name == "gray"
+        assert (ax.images[0].get_clim(), ax.images[0].get_cmap().name) == ((0, 1), "gray")
         assert words(ax.texts) == [name]
 
 
