@@ -1,1 +1,1 @@
-"""What the lessons share: data, models, training, evaluation, figures, and the runner."""
+"""What the lessons share: data, models, training, evaluation, figures, exercises."""

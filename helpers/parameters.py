@@ -1,88 +1,110 @@
-"""Checks of a lesson's parameters: a bad value ends with a message that says what is allowed."""
+"""Checks of a lesson's parameters: a bad one ends the lesson at once, and says what is allowed."""
 
+import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+Check = Callable[[object], str]
+"""``check(value)`` returns nothing for a value that is allowed, else in words what would be."""
 
 
-def _refuse(name: str, value: object, allowed: str) -> None:
-    raise ValueError(f"parameter {name}: expected {allowed}, received {value!r}")
+def check(namespace: Mapping[str, object], **allowed: Check) -> None:
+    """Check all parameters of a lesson.
 
-
-def declared(namespace: Mapping[str, object]) -> dict[str, object]:
-    """Return a notebook's parameters by name: the parameters cell is where names are annotated.
+    A parameter is a name that the parameters cell annotates.  papermill puts what it is given into
+    a cell behind that one, and only warns about names the lesson does not have.
 
     Parameters
     ----------
     namespace : mapping
         The notebook's ``globals()``.
+    **allowed : Check
+        What each parameter may be: `integer`, `number`, `choice`, `flag` or `integers`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not allowed, a name is given that the lesson does not have, or a parameter
+        has no check.
     """
+    names = declared(namespace)
+    for name in [*names, *allowed]:
+        if name not in names or name not in allowed:
+            raise ValueError(f"parameter {name}: expected a default and a check, found one of them")
+    for name in _injected(namespace):
+        if name not in names:
+            raise ValueError(
+                f"parameter {name}: this lesson has none of that name, expected one of "
+                f"{', '.join(names)}"
+            )
+    for name, value in names.items():
+        if expected := allowed[name](value):
+            raise ValueError(f"parameter {name}: expected {expected}, received {value!r}")
+
+
+def declared(namespace: Mapping[str, object]) -> dict[str, object]:
+    """Return a notebook's parameters by name; ``namespace`` is its ``globals()``."""
     return {name: namespace[name] for name in namespace["__annotations__"]}
 
 
-def integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
-    """Check a whole number.
+def _injected(namespace: Mapping[str, object]) -> list[str]:
+    """Return what papermill's own cell assigns to; IPython keeps the sources in ``In``."""
+    cells = [source for source in namespace.get("In", []) if source.startswith("# Parameters\n")]
+    return [
+        target.id
+        for source in cells
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    ]
 
-    Raises
-    ------
-    ValueError
-        If ``value`` is not an int between ``minimum`` and ``maximum`` (both allowed).
-    """
+
+def integer(minimum: int, maximum: int | None = None) -> Check:
+    """Allow whole numbers from ``minimum`` to ``maximum``, both included."""
     limits = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < minimum or (maximum is not None and value > maximum):
-        _refuse(name, value, f"a whole number, {limits}")
+    highest = math.inf if maximum is None else maximum
+    return lambda value: (
+        "" if type(value) is int and minimum <= value <= highest else f"a whole number, {limits}"
+    )
 
 
-def number(name: str, value: object, *, above: float | None = None, minimum: float = 0.0) -> None:
-    """Check a finite number.
-
-    Raises
-    ------
-    ValueError
-        If ``value`` is no finite number greater than ``above``, or, where ``above`` is not
-        given, no finite number of at least ``minimum``.
-    """
+def number(minimum: float = 0.0, *, above: float | None = None) -> Check:
+    """Allow finite numbers of at least ``minimum`` or, where that is given, above ``above``."""
     limits = f"at least {minimum:g}" if above is None else f"greater than {above:g}"
-    real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not real or (value < minimum if above is None else value <= above):
-        _refuse(name, value, f"a number, {limits}")
+
+    def expected(value: object) -> str:
+        real = type(value) in (int, float) and math.isfinite(value)
+        fits = real and (value >= minimum if above is None else value > above)
+        return "" if fits else f"a number, {limits}"
+
+    return expected
 
 
-def choice(name: str, value: object, allowed: Sequence[str]) -> None:
-    """Check a choice among names.
-
-    Raises
-    ------
-    ValueError
-        If ``value`` is not one of ``allowed``.
-    """
-    if value not in allowed:
-        _refuse(name, value, "one of " + ", ".join(repr(option) for option in allowed))
+def choice(names: Sequence[str]) -> Check:
+    """Allow one of some names."""
+    listed = "one of " + ", ".join(map(repr, names))
+    return lambda value: "" if value in names else listed
 
 
-def flag(name: str, value: object) -> None:
-    """Check a truth value.
-
-    Raises
-    ------
-    ValueError
-        If ``value`` is not True or False (on papermill's command line ``-p x false`` gives the
-        text "false": write ``-y "x: false"``).
-    """
-    if not isinstance(value, bool):
-        _refuse(name, value, "True or False (with papermill: -y 'NAME: false')")
+def flag() -> Check:
+    """Allow True and False; papermill's ``-p x false`` gives the text "false"."""
+    return lambda value: (
+        "" if isinstance(value, bool) else "True or False (with papermill: -y 'NAME: false')"
+    )
 
 
-def sizes(name: str, value: object, *, minimum: int = 1, count: int | None = None) -> None:
-    """Check a list of layer sizes.
+def integers(minimum: int = 1, maximum: int | None = None, *, count: int | None = None) -> Check:
+    """Allow a list of whole numbers, each from ``minimum`` to ``maximum``; ``count`` of them."""
+    each = integer(minimum, maximum)
+    limits = f"each at least {minimum}" if maximum is None else f"each from {minimum} to {maximum}"
+    length = "a list of" if count is None else f"a list of {count}"
 
-    Raises
-    ------
-    ValueError
-        If ``value`` is not a non-empty list of whole numbers of at least ``minimum``, or not of
-        ``count`` numbers where that is given.
-    """
-    listed = isinstance(value, list | tuple) and (len(value) == count or (not count and value))
-    if not listed or any(type(size) is not int or size < minimum for size in value):
-        length = "a list of" if count is None else f"a list of {count}"
-        _refuse(name, value, f"{length} whole numbers, each at least {minimum}")
+    def expected(value: object) -> str:
+        listed = isinstance(value, list | tuple) and (len(value) == count or (not count and value))
+        if listed and not any(map(each, value)):
+            return ""
+        hint = " (with papermill: -y 'NAME: [10, 5]')" if isinstance(value, str) else ""
+        return f"{length} whole numbers, {limits}{hint}"
+
+    return expected

@@ -1,18 +1,24 @@
-"""What a lesson measured, kept as JSON for the report and the tests."""
+"""What a lesson measured, as JSON: for the page of claims, the tests, and later lessons."""
 
 import json
 import math
+import os
 import platform
+import secrets
+import sys
 import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 from IPython.display import HTML
 
-from helpers import files, tables
+from helpers import tables
 
-_STARTED = time.monotonic()
+ROOT = Path(__file__).resolve().parent.parent
+"""The course's folder."""
+
 _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn")
 
 
@@ -41,8 +47,16 @@ class Claim:
 def table(claims: list[Claim]) -> HTML:
     """Return the claims as a table for Jupyter."""
     rows = [(c.claim, c.reported or "—", c.measured, c.verdict) for c in claims]
-    headers = ["claim", "reported", "measured here", "verdict"]
-    return tables.table(rows, headers)
+    return tables.table(rows, ["claim", "reported", "measured here", "verdict"])
+
+
+def build_dir() -> Path:
+    """Return the folder for everything the course produces.
+
+    It is ``build/`` in the course's folder, or what the environment variable
+    ``COURSE_BUILD_DIR`` names; a relative path there counts from the course's folder.
+    """
+    return ROOT / Path(os.environ.get("COURSE_BUILD_DIR") or "build").expanduser()
 
 
 def save(
@@ -54,7 +68,10 @@ def save(
     numbers: dict[str, float | list[float]],
     claims: list[Claim],
 ) -> Path:
-    """Write a lesson's results to ``build/results/<lesson>.json``.
+    """Write a lesson's results to ``build/results/<lesson>.json`` and return that path.
+
+    Beside what is handed in, the file names the versions and the machine, the seconds since the
+    kernel started, and the most memory it has held.
 
     Parameters
     ----------
@@ -69,29 +86,25 @@ def save(
     claims : list of Claim
         The rows of the lesson's summary table.
 
-    Returns
-    -------
-    pathlib.Path
-        The file written.
-
     Raises
     ------
     ValueError
         If a number is not finite: a result that is no number is a failure, not a result.
     """
-    numbers = {name: _plain(name, value) for name, value in numbers.items()}
     content = {
         "lesson": lesson,
         "dataset": dataset,
         "source": source,
         "parameters": parameters,
-        "numbers": numbers,
+        "numbers": {name: _plain(name, value) for name, value in numbers.items()},
         "claims": [asdict(claim) for claim in claims],
         "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
-        "seconds": round(time.monotonic() - _STARTED, 1),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        "seconds": round(time.time() - psutil.Process().create_time(), 1),
+        "peak_mib": round(_peak_bytes() / 2**20),
     }
-    path = files.build_dir() / "results" / f"{lesson}.json"
-    files.write(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    path = build_dir() / "results" / f"{lesson}.json"
+    write(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return path
 
 
@@ -104,3 +117,94 @@ def _plain(name: str, value: object) -> float | list:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"number {name}: expected a finite number, received {value}")
     return value
+
+
+def _peak_bytes() -> int:
+    """Return the most memory this process has held at once, as the operating system knows it."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file under a temporary name and rename it when it is complete.
+
+    A crash, a full disk or an interrupt leaves the old file, or none, and never half of one.
+    Missing parent folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a study measured: a lesson once for each of many seeds.
+
+    Attributes
+    ----------
+    dataset, source : str
+        Name of the data set, and ``"full"`` or ``"sample"``.
+    seeds : list of int
+        One run of the lesson each.
+    parameters : dict
+        The lesson's parameters, the same for all runs.
+    versions : dict
+        Versions of Python and of the packages that did the work.
+    machine : str
+        Operating system and processor it was done on.
+    numbers : dict
+        Name -> one number, or one list of numbers, a seed, in the order of ``seeds``.
+    """
+
+    dataset: str
+    source: str
+    seeds: list[int]
+    parameters: dict[str, object]
+    versions: dict[str, str]
+    machine: str
+    numbers: dict[str, list]
+
+    @property
+    def described(self) -> str:
+        """What was run, in one line."""
+        return (
+            f"reference: {len(self.seeds)} seeds, {self.parameters['steps']:,} steps, "
+            f"{self.dataset} ({self.source} data), TensorFlow {self.versions['tensorflow']}"
+        )
+
+
+def reference(lesson: str, dataset: str) -> Reference | None:
+    """Return the reference results of a lesson on a data set, or None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be understood.
+    """
+    path = reference_path(lesson, dataset)
+    if not path.is_file():
+        return None
+    try:
+        return Reference(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path.name}: expected reference results as workflow/study.py writes them ({error}). "
+            "Restore them with: git checkout -- data/reference"
+        ) from error
+
+
+def reference_path(lesson: str, dataset: str) -> Path:
+    """Return where the reference results of a lesson on a data set lie."""
+    return ROOT / "data" / "reference" / f"{lesson}_{dataset}.json"

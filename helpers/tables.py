@@ -1,4 +1,4 @@
-"""Tables, for Jupyter and for a terminal."""
+"""Tables for Jupyter."""
 
 import re
 from collections.abc import Sequence
@@ -30,11 +30,6 @@ def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> HTML:
         text = text.replace(f"<{tag}>", f'<{tag} style="text-align: left;">')
     # Headings may take two lines, a number and its interval stay together.
     return HTML(_NUMBERS.sub(r"\1 white-space: nowrap;\2", text))
-
-
-def plain(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> str:
-    """Return rows as a table for a terminal; the cells are formatted already."""
-    return tabulate(rows, headers, disable_numparse=True)
 
 
 def _is_number(cell: object) -> bool:

@@ -4,33 +4,27 @@ Networks this small spend their time in overhead, not in arithmetic.  So the dat
 TensorFlow's memory, a block of row numbers goes in, a hundred steps or more run inside one
 XLA-compiled loop, and the losses come back as an array.  Measuring, the progress bar and the
 check that the loss is still a number happen between blocks.
+
+`compiled` has what happens inside a call; here is what happens between calls.
 """
 
+import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 
 from helpers import blockwise, progress
 from helpers.backend import keras, tf
+from helpers.compiled import Loss, Measures, Network, Program, StackedNetwork
 
 BLOCK_STEPS = 100
 """Most steps of one compiled call; between two the bar moves and an interrupt is heard."""
 
 _ADVICE = "a smaller learning rate or smaller initial weights usually help"
-
-Loss = Callable[..., tf.Tensor]
-"""``loss(model, *batch) -> scalar``: the number to make smaller, for one mini-batch."""
-
-Measures = Mapping[str, tuple[blockwise.RowFunction, Sequence[np.ndarray] | None]]
-"""Name -> (``function(model, *rows)``, arrays): one float per row, averaged over all rows.
-
-None in place of the arrays stands for the whole training data of the run.
-"""
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ def batch_rows(
     numpy.ndarray, shape [block or, at the end, fewer, batch_size], int32
     """
     _check(n_rows=n_rows, batch_size=batch_size, block=block)
-    _check_seed(seed)
+    _check(0, seed=seed)
     rng = np.random.default_rng(seed)
     queue = np.empty(0, np.int32)
     for start in range(0, steps, block):
@@ -187,13 +181,13 @@ def train(
         step.
     """
     _check(steps=steps, batch_size=batch_size, every=1 if every is None else every)
-    _check_seed(seed)
+    _check(0, seed=seed)
     tensors = blockwise.to_tensors(data)
-    measured = _to_tensors(measures or {}, data, tensors)
-    session = _Session(_One(model), optimizer)
-    program = _Program(session, tensors, loss, batch_size, every, measured, jit_compile)
+    network = Network(model, optimizer)
+    block = min(every or BLOCK_STEPS, BLOCK_STEPS), batch_size
+    program = Program(network, data, tensors, loss, block, measures or {}, jit_compile)
     with progress.bar(steps, description) as bar:
-        (history,) = program.run(session, tensors, steps, seed, bar.update)
+        (history,) = _run(program, network, tensors, steps, seed, every, bar.update)
     return history
 
 
@@ -215,9 +209,10 @@ def train_many(
 ) -> list[Run]:
     """Train one architecture from several starts, side by side and compiled only once.
 
-    Every run is what it would be alone, bit for bit: with ``together=1`` what `train` makes of
-    it, with more what a single start makes with the same ``together``.  (Between the two, sums
-    are made in another order.)
+    On one machine a run is the same, bit for bit, whatever runs beside it: with ``together=1`` it
+    is what `train` makes of it, with more it is what its group makes without the other groups.
+    (Where a run stands in a group decides in which order some sums are made, so in another place,
+    or in no group, it is the same but for rounding.)
 
     Parameters
     ----------
@@ -252,51 +247,43 @@ def train_many(
     _check(steps=steps, batch_size=batch_size, every=1 if every is None else every)
     _check(together=together, workers=workers)
     for start in starts:
-        _check_seed(start.seed)
+        _check(0, seed=start.seed)
         _check(steps=_steps(start, steps))
         _check_rate(start.learning_rate)
-    tensors = blockwise.to_tensors(data)
-    measured = _to_tensors(measures or {}, data, tensors)
     groups = _groups(starts, data, steps, together)
-
-    sessions = [
-        _Session(_One(build()) if together == 1 else _Several(build(), together), optimizer())
+    tensors = blockwise.to_tensors(data)
+    networks = [
+        Network(build(), optimizer())
+        if together == 1
+        else StackedNetwork(build(), optimizer(), together)
         for _ in range(min(workers, len(groups)))
     ]
-    if not sessions:
+    if not networks:
         return []
-    program = _Program(sessions[0], tensors, loss, batch_size, every, measured, jit_compile)
-    waiting: SimpleQueue[_Session] = SimpleQueue()
-    for session in sessions:
-        waiting.put(session)
-
+    block = min(every or BLOCK_STEPS, BLOCK_STEPS), batch_size
+    program = Program(networks[0], data, tensors, loss, block, measures or {}, jit_compile)
+    idle: SimpleQueue[Network] = SimpleQueue()
+    for network in networks:
+        idle.put(network)
     stopped = threading.Event()
 
     def run(group: list[int]) -> list[Run]:
-        members = [starts[i] for i in group]
+        first, *_ = members = [starts[i] for i in group]
 
         def advance(count: int) -> None:
             if stopped.is_set():
                 raise CancelledError
             bar.update(count * len(members))
 
-        own = members[0].data
-        session = waiting.get()
+        network = idle.get()
         try:
-            session.reset([start.weights for start in members], members[0].learning_rate)
-            histories = program.run(
-                session,
-                tensors if _same(own, data) else blockwise.to_tensors(own),
-                _steps(members[0], steps),
-                members[0].seed,
-                advance,
-            )
-            return [
-                Run(weights, history)
-                for weights, history in zip(session.weights(), histories, strict=False)
-            ]
+            network.reset([start.weights for start in members], first.learning_rate)
+            own = tensors if _same(first.data, data) else blockwise.to_tensors(first.data)
+            count = _steps(first, steps)
+            histories = _run(program, network, own, count, first.seed, every, advance)
+            return list(map(Run, network.weights(), histories))[: len(members)]
         finally:
-            waiting.put(session)
+            idle.put(network)
 
     runs: dict[int, Run] = {}
     total = sum(_steps(start, steps) for start in starts)
@@ -304,13 +291,72 @@ def train_many(
         futures = {pool.submit(run, group): group for group in groups}
         try:
             for future in as_completed(futures):  # the first that fails ends all
-                runs |= zip(futures[future], future.result(), strict=False)
+                runs |= zip(futures[future], future.result(), strict=True)
         except BaseException:
             stopped.set()  # those under way end with their block
             for future in futures:
                 future.cancel()
             raise
     return [runs[i] for i in range(len(starts))]
+
+
+def _run(
+    program: Program,
+    network: Network,
+    data: list[tf.Tensor],
+    steps: int,
+    seed: int,
+    every: int | None,
+    advance: Callable[[int], object],
+) -> list[History]:
+    """Make ``steps`` steps, measuring before and after every ``every``, or only at the end.
+
+    Returns a history for each copy of the network.
+    """
+    program.use(network, data)
+    length, batch_size = program.block
+    losses, measured_at = [], [0] if every else []
+    measured = [program.measure(data) for _ in measured_at]
+    every = every or steps
+    rounds = batch_rows(len(data[0]), batch_size=batch_size, steps=steps, seed=seed, block=every)
+    done = 0
+    for rows in rounds:
+        for first in range(0, len(rows), length):
+            part = rows[first : first + length]
+            losses.append(program.steps(data, part))
+            _check_finite(losses[-1], done)
+            done += len(part)
+            advance(len(part))
+        measured_at.append(done)
+        measured.append(program.measure(data))
+    _check_weights(network, steps)
+    each = np.concatenate(losses).reshape(steps, -1)
+    return [
+        History(
+            losses=each[:, i].copy(),
+            steps=np.array(measured_at),
+            measures={name: np.array([m[name][i] for m in measured]) for name in measured[-1]},
+        )
+        for i in range(each.shape[1])
+    ]
+
+
+def _check_finite(losses: np.ndarray, done: int) -> None:
+    bad = np.argwhere(~np.isfinite(losses))
+    if len(bad):
+        value, step = losses[tuple(bad[0])], done + bad[0][0] + 1
+        raise FloatingPointError(
+            f"the loss is {value} at step {step}: expected a finite number; {_ADVICE}"
+        )
+
+
+def _check_weights(network: Network, steps: int) -> None:
+    """Refuse what the last update has ruined: no later loss would tell."""
+    for variable in network.trained:
+        if not np.isfinite(variable.numpy()).all():
+            raise FloatingPointError(
+                f"{variable.name} after step {steps}: expected finite numbers; {_ADVICE}"
+            )
 
 
 def _steps(start: Start, steps: int) -> int:
@@ -328,377 +374,19 @@ def _groups(starts: Sequence[Start], data: Sequence, steps: int, size: int) -> l
 
 
 def _same(own: Sequence | None, data: Sequence) -> bool:
-    return own is None or (
-        len(own) == len(data) and all(a is b for a, b in zip(own, data, strict=True))
-    )
+    return own is None or list(map(id, own)) == list(map(id, data))
 
 
-def _check(**counts: int) -> None:
+def _check(minimum: int = 1, **counts: int) -> None:
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name}: expected a whole number of at least 1, received {value!r}")
-
-
-def _check_seed(seed: int) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed: expected a whole number of at least 0, received {seed!r}")
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < minimum:
+            raise ValueError(
+                f"{name}: expected a whole number of at least {minimum}, received {value!r}"
+            )
 
 
 def _check_rate(rate: float | None) -> None:
     number = isinstance(rate, int | float | np.floating) and not isinstance(rate, bool)
-    if rate is not None and not (number and 0 < rate < float("inf")):
+    if rate is not None and not (number and 0 < rate < math.inf):
         raise ValueError(f"learning_rate: expected a number above 0, received {rate!r}")
-
-
-def _to_tensors(
-    measures: Measures, data: Sequence[np.ndarray | tf.Tensor], tensors: list[tf.Tensor]
-) -> dict[str, tuple[blockwise.RowFunction, list[tf.Tensor] | None]]:
-    """Turn the measures' arrays into tensors; what is trained on has its tensor already."""
-    known = {id(array): tensor for array, tensor in zip(data, tensors, strict=True)}
-    return {
-        name: (
-            function,
-            None
-            if arrays is None
-            else blockwise.to_tensors([known.get(id(array), array) for array in arrays]),
-        )
-        for name, (function, arrays) in measures.items()
-    }
-
-
-def _form(data: list[tf.Tensor]) -> list[tuple]:
-    """Return what the compiled program takes for granted of its data."""
-    return [(tensor.dtype.name, *tensor.shape) for tensor in data]
-
-
-class _One:
-    """A model as it is."""
-
-    width = 1
-    shape = ()
-
-    def __init__(self, model: keras.Layer) -> None:
-        self.model = model
-        self.variables = model.trainable_variables
-        self.all_variables = model.variables
-
-    def state(self) -> list[keras.Variable]:
-        """Return what is no weight but changes in training: the random numbers of dropout."""
-        weights = {id(variable) for variable in self.model.weights}
-        return [variable for variable in self.model.variables if id(variable) not in weights]
-
-    def set_weights(self, weights: list[list[np.ndarray]]) -> None:
-        self.model.set_weights(weights[0])
-
-    def weights(self) -> list[list[np.ndarray]]:
-        return [self.model.get_weights()]
-
-    def check(self, optimizer: keras.Optimizer) -> None:
-        pass
-
-    def values(self, function: Callable[..., tf.Tensor], rows: list[tf.Tensor]) -> tf.Tensor:
-        return function(self.model, *rows)
-
-    def gradients(
-        self, loss: Loss, batch: list[tf.Tensor]
-    ) -> tuple[tf.Tensor, list[tf.Tensor | None]]:
-        with tf.GradientTape() as tape:
-            value = loss(self.model, *batch)
-        return value, tape.gradient(value, self.variables)
-
-
-class _Several:
-    """Copies of a model with weights of their own, computed as one.
-
-    Each weight of all copies is one variable with one more axis.  TensorFlow's vectorised map
-    turns what one copy does into what all do: the products of a mini-batch with the first layer's
-    matrices become one product.  The axis stands before a weight's last one, where that product
-    needs it; anywhere else every step would copy the matrices into this order.
-    """
-
-    def __init__(self, model: keras.Layer, width: int) -> None:
-        constrained = [v.path for v in model.trainable_variables if v.constraint is not None]
-        if constrained:
-            raise ValueError(f"together: expected weights without constraints, found {constrained}")
-        if len(model.variables) != len(model.trainable_variables):
-            raise ValueError(
-                "together: expected a model without state beside its trainable weights, received "
-                f"one with {[v.path for v in model.variables if not v.trainable]}"
-            )
-        self.model = model
-        self.width = width
-        self.shape = (width,)
-        self.variables = [
-            keras.Variable(self._stack([np.zeros(v.shape, np.float32)] * width), name=v.name)
-            for v in model.trainable_variables
-        ]
-        self.all_variables = self.variables
-
-    def state(self) -> list[keras.Variable]:
-        return []
-
-    def set_weights(self, weights: list[list[np.ndarray]]) -> None:
-        # The last ones fill the places that are left: the program computes all of them anyway.
-        filled = [weights[min(i, len(weights) - 1)] for i in range(self.width)]
-        for member in filled:
-            self.model.set_weights(member)  # refuses what does not fit
-        for i, variable in enumerate(self.variables):
-            variable.assign(self._stack([member[i] for member in filled]))
-
-    def weights(self) -> list[list[np.ndarray]]:
-        arrays = [np.moveaxis(v.numpy(), self._axis(v), 0) for v in self.variables]
-        return [[array[i].copy() for array in arrays] for i in range(self.width)]
-
-    def check(self, optimizer: keras.Optimizer) -> None:
-        """Refuse an optimiser that looks at a weight as a whole: the copies would mix."""
-        whole = isinstance(optimizer, _WHOLE_WEIGHTS)
-        if whole or optimizer.clipnorm is not None or optimizer.global_clipnorm is not None:
-            raise ValueError(
-                "together: expected an optimiser that treats every number by itself, received "
-                f"{type(optimizer).__name__}{'' if whole else ' with clipping by norm'}"
-            )
-
-    def values(self, function: Callable[..., tf.Tensor], rows: list[tf.Tensor]) -> tf.Tensor:
-        return self._map(lambda _: function(self.model, *rows))
-
-    def gradients(self, loss: Loss, batch: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        missing = []
-
-        def one(weights: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            with tf.GradientTape() as tape:
-                tape.watch(weights)
-                value = loss(self.model, *batch)
-            gradients = tape.gradient(value, weights)
-            missing[:] = [gradient is None for gradient in gradients]
-            return value, [
-                tf.zeros_like(weight) if gradient is None else gradient
-                for gradient, weight in zip(gradients, weights, strict=True)
-            ]
-
-        value, gradients = self._map(one)
-        return value, [
-            None if no else keras.ops.moveaxis(gradient, 0, self._axis(gradient))
-            for no, gradient in zip(missing, gradients, strict=True)
-        ]
-
-    def _map(self, function: Callable[[list[tf.Tensor]], Any]) -> Any:
-        """Map over the copies; meanwhile the model's weights are those of a copy."""
-
-        def one(weights: list[tf.Tensor]) -> Any:
-            mapping = list(zip(self.model.trainable_variables, weights, strict=True))
-            with keras.StatelessScope(state_mapping=mapping):
-                return function(weights)
-
-        return tf.vectorized_map(
-            one, [keras.ops.moveaxis(v, self._axis(v), 0) for v in self.variables]
-        )
-
-    @staticmethod
-    def _axis(stacked: np.ndarray | tf.Tensor | keras.Variable) -> int:
-        """Return the axis of the copies."""
-        return max(len(stacked.shape) - 2, 0)
-
-    @staticmethod
-    def _stack(weights: list[np.ndarray]) -> np.ndarray:
-        return np.stack(weights, axis=max(weights[0].ndim - 1, 0))
-
-
-# The steps of these depend on norms, means or products over a whole weight.
-_WHOLE_WEIGHTS = (
-    keras.optimizers.Adafactor,
-    keras.optimizers.Lamb,
-    keras.optimizers.LossScaleOptimizer,
-    keras.optimizers.Muon,
-)
-
-
-class _Session:
-    """A network and its optimiser: the variables that one run after another works on."""
-
-    def __init__(self, network: _One | _Several, optimizer: keras.Optimizer) -> None:
-        network.check(optimizer)
-        optimizer.build(network.variables)
-        self.network = network
-        self.optimizer = optimizer
-        self.variables = [*network.all_variables, *optimizer.variables]
-        self._fresh = [
-            (variable, variable.numpy()) for variable in [*optimizer.variables, *network.state()]
-        ]
-
-    def reset(self, weights: list[list[np.ndarray]], learning_rate: float | None = None) -> None:
-        """Go back to these weights and to an optimiser that has seen nothing."""
-        self.network.set_weights(weights)
-        for variable, value in self._fresh:
-            variable.assign(value)
-        if learning_rate is not None:
-            self.optimizer.learning_rate = learning_rate
-
-    def weights(self) -> list[list[np.ndarray]]:
-        """Return the weights of each copy of the network."""
-        return self.network.weights()
-
-    def check_weights(self, steps: int) -> None:
-        """Refuse what the last update has ruined: no later loss would tell."""
-        for variable in self.network.variables:
-            if not np.isfinite(variable.numpy()).all():
-                raise FloatingPointError(
-                    f"{variable.name} after step {steps}: expected finite numbers; {_ADVICE}"
-                )
-
-
-class _Program:
-    """What is compiled for one session and serves all that are like it."""
-
-    def __init__(
-        self,
-        session: _Session,
-        data: list[tf.Tensor],
-        loss: Loss,
-        batch_size: int,
-        every: int | None,
-        measures: dict[str, tuple[blockwise.RowFunction, list[tf.Tensor] | None]],
-        jit_compile: bool,
-    ) -> None:
-        self._width = session.network.width
-        self._batch_size = batch_size
-        self._every = every
-        self._length = min(every or BLOCK_STEPS, BLOCK_STEPS)
-        self._block = _compile_block(session, data, loss, (self._length, batch_size), jit_compile)
-        # Not the data themselves: compiled functions live on in cycles until the next collection.
-        self._form = _form(data)
-        self._measures = {
-            name: (_compile_mean(session.network, function, tensors or data), tensors)
-            for name, (function, tensors) in measures.items()
-        }
-        self._thread = threading.local()
-        for function in (self._block, *(mean for mean, _ in self._measures.values())):
-            _work_on_variables_of_thread(function, session.variables, self._thread)
-
-    def run(
-        self,
-        session: _Session,
-        data: list[tf.Tensor],
-        steps: int,
-        seed: int,
-        advance: Callable[[int], object],
-    ) -> list[History]:
-        """Make ``steps`` steps, measuring before and after every ``every``, or only at the end."""
-        if _form(data) != self._form:
-            raise ValueError(f"data of a run: expected {self._form}, received {_form(data)}")
-        self._thread.variables = session.variables
-        every = self._every or steps
-        losses, measured_at = [], [0] if self._every else []
-        measured = [self._measure(data) for _ in measured_at]
-        blocks = batch_rows(
-            len(data[0]), batch_size=self._batch_size, steps=steps, seed=seed, block=every
-        )
-        for done, rows in zip(range(0, steps, every), blocks, strict=True):
-            for first in range(0, len(rows), self._length):
-                part = rows[first : first + self._length]
-                losses.append(self._losses(data, part))
-                _check_finite(losses[-1], done + first)
-                advance(len(part))
-            measured_at.append(min(done + every, steps))
-            measured.append(self._measure(data))
-        session.check_weights(steps)
-        each = np.concatenate(losses).reshape(steps, -1)
-        return [
-            History(
-                losses=each[:, i].copy(),
-                steps=np.array(measured_at),
-                measures={
-                    name: np.array([m[name][i] for m in measured]) for name in self._measures
-                },
-            )
-            for i in range(self._width)
-        ]
-
-    def _losses(self, data: list[tf.Tensor], rows: np.ndarray) -> np.ndarray:
-        # A shorter last block is padded: a new shape would have to be compiled anew.
-        padded = np.pad(rows, [(0, self._length - len(rows)), (0, 0)])
-        return self._block(data, tf.constant(padded), tf.constant(len(rows))).numpy()[: len(rows)]
-
-    def _measure(self, data: list[tf.Tensor]) -> dict[str, np.ndarray]:
-        return {
-            name: mean(own or data).numpy().reshape(-1)
-            for name, (mean, own) in self._measures.items()
-        }
-
-
-def _work_on_variables_of_thread(
-    function: tf.types.experimental.ConcreteFunction,
-    traced: list[keras.Variable],
-    thread: threading.local,
-) -> None:
-    """Make a compiled function work on the ``variables`` of the thread that calls it.
-
-    TensorFlow compiles a function for the variables it was traced with.  Handed the others at each
-    call, one program serves all threads; a program for each would take seconds and 150 MB more.
-    """
-    numbers = {id(variable.handle): number for number, variable in enumerate(traced)}
-    for captured in function.captured_inputs:
-        number = numbers.get(id(captured))
-        if number is not None:
-            function.replace_capture_with_deferred_capture(
-                captured,
-                lambda number=number: thread.variables[number].handle,
-                tf.TensorSpec([], tf.resource),
-            )
-
-
-def _compile_mean(
-    network: _One | _Several, function: blockwise.RowFunction, tensors: list[tf.Tensor]
-) -> tf.types.experimental.ConcreteFunction:
-    def values(network: _One | _Several, *rows: tf.Tensor) -> tf.Tensor:
-        return network.values(function, list(rows))
-
-    return blockwise.compile_mean(values, network, tensors, copies=network.shape)
-
-
-def _compile_block(
-    session: _Session,
-    data: list[tf.Tensor],
-    loss: Loss,
-    shape: tuple[int, int],
-    jit_compile: bool,
-) -> tf.types.experimental.ConcreteFunction:
-    """Compile a training step for each of up to ``shape[0]`` mini-batches into one call.
-
-    It takes the data, the row numbers of the mini-batches, shape ``shape``, and how many of these
-    count, and returns their losses, shape [shape[0], *network.shape].
-    """
-    network, optimizer = session.network, session.optimizer
-    variables = network.variables
-
-    def step(data: list[tf.Tensor], rows: tf.Tensor) -> tf.Tensor:
-        value, gradients = network.gradients(loss, [tf.gather(array, rows) for array in data])
-        if value.shape != network.shape:
-            found = value.shape[len(network.shape) :]
-            raise ValueError(f"loss: expected a scalar, received a tensor of shape {found}")
-        if not variables or all(gradient is None for gradient in gradients):
-            raise ValueError("loss: expected a dependence on some trainable weight, found none")
-        optimizer.apply(gradients, variables)
-        return value
-
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def block(data: list[tf.Tensor], rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        def body(i: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            value = step(data, rows[i])
-            return i + 1, tf.tensor_scatter_nd_update(losses, [[i]], [value])
-
-        none = tf.zeros((shape[0], *network.shape))
-        _, losses = tf.while_loop(lambda i, _: i < count, body, [0, none])
-        return losses
-
-    return block.get_concrete_function(
-        data, tf.TensorSpec(shape, tf.int32), tf.TensorSpec([], tf.int32)
-    )
-
-
-def _check_finite(losses: np.ndarray, done: int) -> None:
-    bad = np.argwhere(~np.isfinite(losses))
-    if len(bad):
-        value, step = losses[tuple(bad[0])], done + bad[0][0] + 1
-        raise FloatingPointError(
-            f"the loss is {value} at step {step}: expected a finite number; {_ADVICE}"
-        )

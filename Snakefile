@@ -1,0 +1,120 @@
+"""What is made from what: lessons, claims and the site, and the studies of many seeds.
+
+snakemake                                               every lesson that is not up to date, the site
+snakemake --config quick=True                           the same with small parameters: build/quick/
+snakemake --config code_size=32 -- build/results/03_deep_autoencoder.json       one lesson
+snakemake --config publish=True -- build/study/05_comparison/mnist.json         twenty seeds of one
+snakemake --config first_seed=20 -- build/study/05_comparison/mnist.json        twenty others
+"""
+
+import os
+from pathlib import Path
+
+import yaml
+
+OPTIONS = {"quick": False, "publish": False, "seeds": 20, "first_seed": 0}
+GIVEN = {name: value for name, value in config.items() if name not in OPTIONS}
+QUICK, PUBLISH = (str(config.get(name)).lower() == "true" for name in ("quick", "publish"))
+FIRST, COUNT = (int(config.get(name, OPTIONS[name])) for name in ("first_seed", "seeds"))
+SEEDS = range(FIRST, FIRST + COUNT)
+
+BUILD = Path(os.environ.get("COURSE_BUILD_DIR") or "build").expanduser().as_posix()
+BUILD += "/quick" * QUICK
+RUN = BUILD + "/study/{lesson}/{dataset}/{seed}"
+LESSONS = {path.stem: path for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))}
+SMALL = yaml.safe_load(Path("notebooks/quick.yaml").read_text("utf-8")) if QUICK else {}
+STUDIES = yaml.safe_load(Path("workflow/study.yaml").read_text("utf-8"))
+
+
+def files(folder, pattern):
+    """Return the files of a folder."""
+    return sorted(path.as_posix() for path in Path(folder).glob(pattern) if path.is_file())
+
+
+CODE = [*files("helpers", "*.*"), "requirements.lock"]
+
+
+def given(lesson, **own):
+    """Return a lesson's parameters; one that it does not have ends the command at once."""
+    values = SMALL.get(lesson, {}) | own | GIVEN
+    if not values:
+        return values
+    import papermill  # which takes seconds
+
+    known = papermill.inspect_notebook(str(LESSONS[lesson]))
+    if unknown := values.keys() - known.keys():
+        names = f"{lesson} has no parameter {', '.join(unknown)}, only {', '.join(known)}"
+        raise WorkflowError(f"{names}. For one lesson alone: -- build/results/LESSON.json")
+    return values
+
+
+def data():
+    """Return what decides which data a lesson finds: the setting, and the files that are there."""
+    folder = Path(os.environ.get("COURSE_DATA_DIR") or "data").expanduser()
+    sizes = [f"{path} {Path(path).stat().st_size}" for path in files(folder, "*/*.gz")]
+    return [os.environ.get("COURSE_DATA") or "auto", *sizes]
+
+
+def cores(wildcards):
+    """Return all cores for a lesson that takes times, so that nothing runs beside it."""
+    tagged = '"timing"' in LESSONS[wildcards.lesson].read_text("utf-8")
+    return workflow.cores if tagged and not QUICK else 1
+
+
+wildcard_constraints: lesson="|".join(LESSONS), dataset="[a-z_]+", seed=r"\d+"
+
+
+rule site:
+    input:
+        files("docs", "**/*"),
+        files("notebooks", "solutions/*.ipynb"),
+        notebooks=expand(BUILD + "/notebooks/{lesson}.ipynb", lesson=LESSONS),
+        claims=BUILD + "/claims.md",
+    output: BUILD + "/site/index.html"
+    script: "workflow/site.py"
+
+
+rule claims:
+    input:
+        results=expand(BUILD + "/results/{lesson}.json", lesson=LESSONS),
+        executed=expand(BUILD + "/notebooks/{lesson}.ipynb", lesson=LESSONS),
+        lessons=[path.as_posix() for path in LESSONS.values()],
+    output: BUILD + "/claims.md"
+    script: "workflow/claims.py"
+
+
+rule lesson:
+    input: CODE, files("data/reference", "*.json"), notebook="notebooks/{lesson}.ipynb"
+    output:
+        notebook=BUILD + "/notebooks/{lesson}.ipynb",
+        results=BUILD + "/results/{lesson}.json",
+    log: BUILD + "/log/{lesson}.ipynb"
+    params:
+        given=lambda wildcards: given(wildcards.lesson),
+        environment={"COURSE_BUILD_DIR": BUILD},
+        data=data(),
+    threads: cores
+    script: "workflow/lesson.py"
+
+
+use rule lesson as seed with:
+    input: CODE, notebook="notebooks/{lesson}.ipynb"
+    output:
+        notebook=RUN + "/{lesson}.ipynb",
+        results=RUN + "/results/{lesson}.json",
+    log: RUN + "/log.ipynb"
+    params:
+        given=lambda w: given(w.lesson, **STUDIES[w.lesson]["parameters"])
+        | {"dataset": w.dataset, STUDIES[w.lesson]["seed"]: int(w.seed)},
+        environment=lambda w: {"COURSE_BUILD_DIR": RUN.format(**w), "COURSE_DATA": "full"},
+        data=data(),
+    threads: 1
+
+
+rule study:
+    input:
+        runs=[RUN.replace("{seed}", str(seed)) + "/results/{lesson}.json" for seed in SEEDS],
+        plans="workflow/study.yaml",
+    output: BUILD + "/study/{lesson}/{dataset}.json"
+    params: publish=PUBLISH
+    script: "workflow/study.py"
