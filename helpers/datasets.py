@@ -9,12 +9,10 @@ import gzip
 import hashlib
 import math
 import os
-import struct
 import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +23,9 @@ import pooch
 import requests
 from urllib3.exceptions import MaxRetryError
 
-from helpers import files, progress
+from helpers import progress
 
+_ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("mnist", "fashion_mnist")
 _SOURCES = ("full", "sample", "auto")
 _PARTS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -34,7 +33,8 @@ _FILES = (  # in the order of _PARTS, like all that follows about files
     *("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     *("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 )
-_IDX_DIMENSIONS = {2049: 1, 2051: 3}  # magic number (unsigned bytes) -> number of dimensions
+_IDX_DIMENSIONS = {b"\0\0\x08\x01": 1, b"\0\0\x08\x03": 3}  # by magic number: 2049, 2051
+_GZIP = b"\x1f\x8b"  # what every gzip file begins with
 _TIMEOUT = (3, 30)  # seconds to connect, seconds without a byte
 _ROUNDS = 2  # over the mirrors
 _PAUSE = 1.0  # seconds between the rounds
@@ -42,25 +42,15 @@ _PAUSE = 1.0  # seconds between the rounds
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set as it lies on disk; the arrays are read-only.
+    """A data set as it lies on disk, in read-only arrays of uint8.
 
-    Attributes
-    ----------
-    name, title : str
-        ``"mnist"`` and ``"MNIST"``, or ``"fashion_mnist"`` and ``"Fashion-MNIST"``.
-    source : str
-        ``"full"`` or ``"sample"``.
-    class_names : tuple of str
-        Names of the ten classes, in the order of the labels.
-    train_images, test_images : np.ndarray, shape (n, 28, 28), uint8
-        Grey values, 0 (background) to 255.
-    train_labels, test_labels : np.ndarray, shape (n,), uint8
-        Classes, 0 to 9.
+    Images have shape (n, 28, 28) and grey values from 0 (background) to 255; labels have shape
+    (n,) and are classes from 0 to 9, the positions of their names in ``class_names``.
     """
 
-    name: str
-    title: str
-    source: str
+    name: str  # "mnist" or "fashion_mnist"
+    title: str  # "MNIST" or "Fashion-MNIST"
+    source: str  # "full" or "sample"
     class_names: tuple[str, ...]
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -70,15 +60,7 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and labels, ready for a network.
-
-    Attributes
-    ----------
-    images : np.ndarray, shape (n, 784), float32
-        Flattened images, 0 to 1.
-    labels : np.ndarray, shape (n,), int32
-        Classes, 0 to 9.
-    """
+    """Images, shape (n, 784), float32, 0 to 1; their labels, shape (n,), int32, 0 to 9."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -96,7 +78,6 @@ class Splits:
 @dataclass(frozen=True)
 class _Origin:
     title: str
-    folder: str
     class_names: tuple[str, ...]
     mirrors: tuple[str, ...]
     sizes: tuple[int, ...]  # bytes as first published: lengths of progress bars, never checked
@@ -106,7 +87,6 @@ class _Origin:
 _ORIGINS = {
     "mnist": _Origin(
         title="MNIST",
-        folder="mnist",
         class_names=tuple("0123456789"),
         mirrors=(
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -122,7 +102,6 @@ _ORIGINS = {
     ),
     "fashion_mnist": _Origin(
         title="Fashion-MNIST",
-        folder="fashion-mnist",
         class_names=(
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -164,8 +143,13 @@ def load(name: str, source: str | None = None) -> Dataset:
     """
     if name not in NAMES:
         raise ValueError(f"data set: expected one of {', '.join(NAMES)}, received {name!r}")
-    source = _resolve_source(source)
-    reason = "the sample was asked for"
+    origin = "the argument source"
+    if source is None:
+        origin = "the environment variable COURSE_DATA"
+        source = os.environ.get("COURSE_DATA") or "auto"
+    if source not in _SOURCES:
+        raise ValueError(f"{origin}: expected one of {', '.join(_SOURCES)}, received {source!r}")
+    dataset, reason = None, "the sample was asked for"
     if source != "sample":
         try:
             dataset = _load_full(name)
@@ -173,14 +157,15 @@ def load(name: str, source: str | None = None) -> Dataset:
             if source == "full":
                 raise OSError(f"{error}. {_instructions(name)}") from None
             reason = str(error)
-        else:
-            print(f"{dataset.title}, complete: {_counts(dataset)}.")
-            return dataset
-    dataset = _load_sample(name)
-    print(
-        f"{dataset.title}, SAMPLE only: {_counts(dataset)}, because {reason}. "
-        "Numbers will differ from those of the complete data."
-    )
+    dataset = dataset or _load_sample(name)
+    counts = f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images"
+    if dataset.source == "full":
+        print(f"{dataset.title}, complete: {counts}.")
+    else:
+        print(
+            f"{dataset.title}, SAMPLE only: {counts}, because {reason}. "
+            "Numbers will differ from those of the complete data."
+        )
     return dataset
 
 
@@ -202,96 +187,55 @@ def split(dataset: Dataset) -> Splits:
 def images_file(dataset: Dataset) -> bytes:
     """Return the gzip-compressed IDX file of a data set's training images, for reading by hand.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        From `load`.  The complete data's file is read as it lies on disk (and compressed if it
-        is not); the sample, which is stored in another way, is packed into the same format.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
+    The complete data's file is read as it lies on disk (and compressed if it is not); the sample,
+    which is stored in another way, is packed into the same format.
     """
     if dataset.source == "full":
         raw = (_folder(dataset.name) / _FILES[0]).read_bytes()
         # A file that a browser has unpacked is accepted under the same name.
-        return raw if raw.startswith(b"\x1f\x8b") else gzip.compress(raw, mtime=0)
-    header = struct.pack(">4i", 2051, *dataset.train_images.shape)
+        return raw if raw.startswith(_GZIP) else gzip.compress(raw, mtime=0)
+    header = np.array([2051, *dataset.train_images.shape], ">u4").tobytes()
     return gzip.compress(header + dataset.train_images.tobytes(), compresslevel=1, mtime=0)
-
-
-def _resolve_source(source: str | None) -> str:
-    origin = "the argument source"
-    if source is None:
-        source = os.environ.get("COURSE_DATA") or "auto"
-        origin = "the environment variable COURSE_DATA"
-    if source not in _SOURCES:
-        raise ValueError(f"{origin}: expected one of {', '.join(_SOURCES)}, received {source!r}")
-    return source
 
 
 def _folder(name: str) -> Path:
     """Return where the files of a data set lie; relative paths count from the course's folder."""
     data = Path(os.environ.get("COURSE_DATA_DIR") or "data").expanduser()
-    return files.ROOT / data / _ORIGINS[name].folder
+    return _ROOT / data / name.replace("_", "-")
 
 
 def _shown(path: Path) -> str:
     """Return a path for a message: short where it lies in the course's folder."""
-    inside = path.is_relative_to(files.ROOT)
-    return path.relative_to(files.ROOT).as_posix() if inside else str(path)
-
-
-def _counts(dataset: Dataset) -> str:
-    return f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images"
+    return path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else str(path)
 
 
 def _instructions(name: str) -> str:
     return (
         f"To use the complete data without a download, put {', '.join(_FILES)} into "
         f"{_shown(_folder(name))}, or set COURSE_DATA_DIR to a folder that holds them in "
-        f"{_ORIGINS[name].folder}/. To use the sample, set COURSE_DATA=sample"
+        f"{_folder(name).name}/. To use the sample, set COURSE_DATA=sample"
     )
 
 
 def _to_split(images: np.ndarray, labels: np.ndarray) -> Split:
     flat = images.reshape(len(images), -1)
-    scaled = _aligned_empty(flat.shape)
+    # TensorFlow need not copy what begins at a multiple of 64 bytes.
+    memory = np.empty(4 * flat.size + 64, np.uint8)
+    first = -memory.ctypes.data % 64
+    scaled = memory[first : first + 4 * flat.size].view(np.float32).reshape(flat.shape)
     np.divide(flat, np.float32(255), out=scaled)
     return Split(scaled, labels.astype(np.int32))
 
 
-def _aligned_empty(shape: tuple[int, int], boundary: int = 64) -> np.ndarray:
-    """Return an array that begins where TensorFlow wants tensors to, so that it need not copy."""
-    size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
-    memory = np.empty(size + boundary, np.uint8)
-    first = -memory.ctypes.data % boundary
-    return memory[first : first + size].view(np.float32).reshape(shape)
-
-
-def _decompress(raw: bytes) -> bytes:
-    """Undo gzip; what is not gzip at all is returned as it is."""
-    if not raw.startswith(b"\x1f\x8b"):
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except EOFError as error:
-        raise ValueError("expected a complete gzip file, found one that ends early") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"expected a gzip file, found a damaged one ({error})") from error
-
-
 def _parse_idx(content: bytes) -> np.ndarray:
-    magic = int.from_bytes(content[:4], "big")
-    if magic not in _IDX_DIMENSIONS or len(content) < 4:
+    dimensions = _IDX_DIMENSIONS.get(content[:4])
+    if dimensions is None or len(content) < 4 + 4 * dimensions:
         raise ValueError(
             "expected an IDX file, gzip-compressed or plain, with magic number 2049 (labels) or "
-            f"2051 (images), found {len(content):,} bytes that start with {content[:4]!r}"
+            f"2051 (images) and a whole header, found {len(content):,} bytes that start with "
+            f"{content[:4]!r}"
         )
-    header = 4 + 4 * _IDX_DIMENSIONS[magic]
-    if len(content) < header:
-        raise ValueError(f"expected a header of {header} bytes, found {len(content)} bytes in all")
+    header = 4 + 4 * dimensions
     shape = tuple(int(n) for n in np.frombuffer(content[4:header], ">u4"))
     expected = header + math.prod(shape)
     if len(content) != expected:
@@ -304,18 +248,16 @@ def _parse_idx(content: bytes) -> np.ndarray:
 
 def _load_full(name: str) -> Dataset:
     folder, origin = _folder(name), _ORIGINS[name]
-    contents = (
-        _verified_content(folder / file, size, sha256, origin.mirrors)
-        for file, size, sha256 in zip(_FILES, origin.sizes, origin.sha256, strict=True)
-    )
-    arrays = dict(zip(_PARTS, map(_parse_idx, contents), strict=True))
-    _check_structure(*_PARTS[:2], arrays, _shown(folder / "train-*.gz"))
-    _check_structure(*_PARTS[2:], arrays, _shown(folder / "t10k-*.gz"))
-    return Dataset(name, origin.title, "full", origin.class_names, **arrays)
+    each = zip(_PARTS, _FILES, origin.sizes, origin.sha256, strict=True)
+    arrays = {
+        part: _parse_idx(_verified_content(folder / file, size, sha256, origin.mirrors))
+        for part, file, size, sha256 in each
+    }
+    return _checked(name, "full", arrays, (folder / "train-*.gz", folder / "t10k-*.gz"))
 
 
 def _load_sample(name: str) -> Dataset:
-    path, origin = files.ROOT / "data" / "sample" / f"{name}.npz", _ORIGINS[name]
+    path = _ROOT / "data" / "sample" / f"{name}.npz"
     restore = "Restore it with: git checkout -- data/sample"
     try:
         # Opened here, because np.load leaves a damaged file open.
@@ -330,30 +272,30 @@ def _load_sample(name: str) -> Dataset:
         ) from error
     for array in arrays.values():
         array.flags.writeable = False
-    _check_structure(*_PARTS[:2], arrays, _shown(path))
-    _check_structure(*_PARTS[2:], arrays, _shown(path))
-    return Dataset(name, origin.title, "sample", origin.class_names, **arrays)
+    return _checked(name, "sample", arrays, (path, path))
 
 
-def _check_structure(
-    images_name: str, labels_name: str, arrays: Mapping[str, np.ndarray], place: str
-) -> None:
-    images, labels = arrays[images_name], arrays[labels_name]
-    n = labels.size
-    shapes_fit = n > 0 and images.shape == (n, 28, 28) and labels.shape == (n,)
-    if not shapes_fit or images.dtype != np.uint8 or labels.dtype != np.uint8:
-        raise ValueError(
-            f"{place}: expected {images_name} of shape (n, 28, 28) and {labels_name} of shape "
-            f"(n,), uint8, n at least 1, found {images.shape} {images.dtype} and "
-            f"{labels.shape} {labels.dtype}"
-        )
-    if labels.max() > 9:
-        raise ValueError(f"{place}: expected {labels_name} from 0 to 9, found {labels.max()}")
+def _checked(
+    name: str, source: str, arrays: dict[str, np.ndarray], places: tuple[Path, Path]
+) -> Dataset:
+    for part, path in zip(("train", "test"), places, strict=True):
+        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+        place, n = _shown(path), labels.size
+        found = images.shape, images.dtype, labels.shape, labels.dtype
+        if found != ((n, 28, 28), np.uint8, (n,), np.uint8) or n == 0:
+            raise ValueError(
+                f"{place}: expected {part}_images of shape (n, 28, 28) and {part}_labels of shape "
+                f"(n,), uint8, n at least 1, found {images.shape} {images.dtype} and "
+                f"{labels.shape} {labels.dtype}"
+            )
+        if labels.max() > 9:
+            raise ValueError(f"{place}: expected {part}_labels from 0 to 9, found {labels.max()}")
+    return Dataset(name, _ORIGINS[name].title, source, _ORIGINS[name].class_names, **arrays)
 
 
 def _verified_content(path: Path, size: int, sha256: str, mirrors: tuple[str, ...]) -> bytes:
     """Return a file's uncompressed bytes, downloading it where it is missing or wrong."""
-    place = f"{path.name} in {_shown(path.parent)}"
+    place, damaged = f"{path.name} in {_shown(path.parent)}", False
     try:
         return _verify(path.read_bytes(), sha256)
     except FileNotFoundError:
@@ -361,14 +303,21 @@ def _verified_content(path: Path, size: int, sha256: str, mirrors: tuple[str, ..
     except OSError as error:
         raise OSError(f"{place} cannot be read ({error.strerror})") from error
     except ValueError as error:
-        finding = f"{place} is damaged ({error})"
-        _set_aside(path, finding)
+        finding, damaged = f"{place} is damaged ({error})", True
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if damaged:
+            with suppress(FileNotFoundError):  # another process was quicker
+                path.replace(path.with_name(f"{path.name}.corrupt"))
         with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as temporary:
             part = Path(temporary) / path.name
             content = _download(part, size, sha256, mirrors)
-            _put(part, path)
+            try:
+                part.replace(path)
+            except PermissionError:
+                # Windows: another process has just put the same file there and is reading it.
+                if not path.exists():
+                    raise
             return content
     except OSError as error:
         # Only what the operating system reports has an errno: here, about the folder.
@@ -377,27 +326,22 @@ def _verified_content(path: Path, size: int, sha256: str, mirrors: tuple[str, ..
 
 
 def _verify(raw: bytes, sha256: str) -> bytes:
-    content = _decompress(raw)
+    """Undo gzip, if it is gzip, and return the content, if it is the right one."""
+    try:
+        content = gzip.decompress(raw) if raw.startswith(_GZIP) else raw
+    except EOFError as error:
+        raise ValueError("expected a complete gzip file, found one that ends early") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"expected a gzip file, found a damaged one ({error})") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ValueError(f"expected content with SHA-256 {sha256[:12]}…, found {found[:12]}…")
     return content
 
 
-def _set_aside(path: Path, finding: str) -> None:
-    try:
-        with suppress(FileNotFoundError):  # another process was quicker
-            path.replace(path.with_name(f"{path.name}.corrupt"))
-    except OSError as error:
-        raise OSError(
-            f"{finding} and cannot be set aside: the folder cannot be written ({error.strerror})"
-        ) from error
-
-
 def _download(part: Path, size: int, sha256: str, mirrors: tuple[str, ...]) -> bytes:
     """Download a file from the first mirror that has it and return its uncompressed bytes."""
-    reasons: dict[str, str] = {}
-    waiting = list(mirrors)
+    reasons, waiting = {}, list(mirrors)
     for attempt in range(_ROUNDS):
         if attempt and waiting:
             time.sleep(_PAUSE)
@@ -408,34 +352,22 @@ def _download(part: Path, size: int, sha256: str, mirrors: tuple[str, ...]) -> b
                     get(mirror + part.name, str(part), None)
                 return _verify(part.read_bytes(), sha256)
             except (requests.RequestException, ValueError) as error:
-                reasons[mirror] = f"{urlsplit(mirror).hostname} {_in_words(error)}"
-                if not _may_pass(error):
+                words, may_pass = _explain(error)
+                reasons[mirror] = f"{urlsplit(mirror).hostname} {words}"
+                if not may_pass:
                     waiting.remove(mirror)
     raise OSError("; ".join(reasons.values()))
 
 
-def _put(part: Path, path: Path) -> None:
-    """Give a complete, verified file its final name."""
-    try:
-        part.replace(path)
-    except PermissionError:
-        # Windows: another process has just put the same file there and is reading it.
-        if not path.exists():
-            raise
-
-
-def _may_pass(error: Exception) -> bool:
-    """Tell whether a second attempt may succeed: not without a connection, nor after a 404."""
+def _explain(error: Exception) -> tuple[str, bool]:
+    """Say why a download failed, and whether a second attempt may succeed."""
     if isinstance(error, requests.HTTPError):
-        return error.response.status_code >= 500 or error.response.status_code in (408, 429)
-    return not (error.args and isinstance(error.args[0], MaxRetryError))
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, requests.HTTPError):
-        return f"answers with HTTP status {error.response.status_code}"
+        status = error.response.status_code
+        return f"answers with HTTP status {status}", status >= 500 or status in (408, 429)
+    if not isinstance(error, requests.RequestException):
+        return f"sent a wrong file ({error})", True
+    if not (error.args and isinstance(error.args[0], MaxRetryError)):  # there was a connection
+        return "broke off the transfer", True
     if isinstance(error, requests.exceptions.SSLError):
-        return "cannot prove its identity (TLS certificate)"
-    if isinstance(error, requests.RequestException):
-        return "broke off the transfer" if _may_pass(error) else "cannot be reached"
-    return f"sent a wrong file ({error})"
+        return "cannot prove its identity (TLS certificate)", False
+    return "cannot be reached", False
