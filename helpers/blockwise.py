@@ -18,15 +18,10 @@ RowFunction = Callable[..., tf.Tensor]
 
 
 def to_tensors(arrays: Sequence[np.ndarray | tf.Tensor]) -> list[tf.Tensor]:
-    """Return arrays as tensors, floats as float32.
+    """Return arrays with the same number of rows as tensors, floats as float32.
 
     Large arrays that lie in memory as TensorFlow needs them, as the images of `datasets.split`
     do, are not copied: the tensor is another view of the array.
-
-    Parameters
-    ----------
-    arrays : sequence of arrays
-        All with the same number of rows.
 
     Raises
     ------
@@ -77,20 +72,18 @@ def compile_mean(
     Parameters
     ----------
     function : callable
-        Takes the model and a block of rows of each tensor, returns one float per row, shape
-        [rows].
+        Takes the model and a block of rows of each tensor, returns floats, shape [*copies, rows].
     model : keras.Layer
         Its weights are read anew at every call.
     tensors : sequence of tf.Tensor
         From `to_tensors`; only their shapes and dtypes matter here.
     copies : tuple of int
-        Axes that the function returns in front of the rows, for copies of a model.
+        Axes in front of the rows, for copies of a model.
 
     Returns
     -------
     ConcreteFunction
-        Takes a list of tensors of these shapes and dtypes, returns the means, float64, shape
-        [*copies].
+        Takes a list of such tensors, returns the means, float64, shape [*copies].
     """
     n_rows = len(tensors[0])
     size = _block_size(n_rows)
@@ -131,35 +124,13 @@ def _rows(tensor: tf.Tensor, first: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def mean(function: RowFunction, model: keras.Layer, *arrays: np.ndarray | tf.Tensor) -> float:
-    """Return the mean of ``function(model, *rows)`` over all rows of the arrays.
-
-    Parameters
-    ----------
-    function : callable
-        Takes the model and a block of rows of each array, returns one float per row.
-    model : keras.Layer
-        The model handed to ``function``.
-    *arrays : array, shape [n, ...]
-        What to average over.
-    """
+    """Return the mean of ``function(model, *rows)``, one float per row, over arrays [n, ...]."""
     tensors = to_tensors(arrays)
     return float(compile_mean(function, model, tensors)(tensors))
 
 
 def apply(model: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray | tf.Tensor) -> np.ndarray:
-    """Return a model's outputs for many rows.
-
-    Parameters
-    ----------
-    model : callable
-        A Keras model, a layer, or a function of a tensor.
-    rows : array, shape [n, ...]
-        The inputs; floats are taken as float32.
-
-    Returns
-    -------
-    numpy.ndarray, shape [n, ...]
-    """
+    """Return the outputs, shape [n, ...], of a model or function of a tensor for rows [n, ...]."""
     (inputs,) = to_tensors([rows])
     n_rows, size = len(inputs), _block_size(len(inputs))
 

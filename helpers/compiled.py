@@ -28,23 +28,16 @@ class Network:
     shape: tuple[int, ...] = ()  # axes of a loss or a measure
 
     def __init__(self, model: keras.Layer, optimizer: keras.Optimizer) -> None:
-        weights = {id(variable) for variable in model.weights}
-        # What is no weight but changes in training: the random numbers of dropout.
-        state = [variable for variable in model.variables if id(variable) not in weights]
-        self._own(model, optimizer, model.trainable_variables, model.variables, state)
+        self.model, self.optimizer = model, optimizer
+        self._own(model.trainable_variables, model.variables)
 
-    def _own(
-        self,
-        model: keras.Layer,
-        optimizer: keras.Optimizer,
-        trained: list[keras.Variable],
-        variables: list[keras.Variable],
-        state: list[keras.Variable],
-    ) -> None:
-        optimizer.build(trained)
-        self.model, self.optimizer, self.trained = model, optimizer, trained
-        self.variables = [*variables, *optimizer.variables]
-        self._fresh = [(v, v.numpy()) for v in [*optimizer.variables, *state]]
+    def _own(self, trained: list[keras.Variable], variables: list[keras.Variable]) -> None:
+        self.optimizer.build(trained)
+        self.trained = trained
+        self.variables = [*variables, *self.optimizer.variables]
+        # What begins anew with every run: the optimiser's numbers, and dropout's random ones.
+        weights = set(map(id, [*self.model.weights, *trained]))
+        self._fresh = [(v, v.numpy()) for v in self.variables if id(v) not in weights]
 
     def reset(self, weights: list[list[np.ndarray]], learning_rate: float | None) -> None:
         """Go back to weights, a list for each copy, and an optimiser that has seen nothing."""
@@ -55,7 +48,7 @@ class Network:
             self.optimizer.learning_rate = learning_rate
 
     def set_weights(self, weights: list[list[np.ndarray]]) -> None:
-        """Give the network its weights, a list for each copy."""
+        """Give each copy its weights."""
         self.model.set_weights(weights[0])
 
     def weights(self) -> list[list[np.ndarray]]:
@@ -78,10 +71,9 @@ class Network:
 class StackedNetwork(Network):
     """Copies of a model with weights of their own, computed as one.
 
-    Each weight of all copies is one variable with one more axis.  TensorFlow's vectorised map
-    turns what one copy does into what all do: the products of a mini-batch with the first layer's
-    matrices become one product.  The axis stands before a weight's last one, where that product
-    needs it; anywhere else every step would copy the matrices into this order.
+    Each weight of all copies is one variable with one more axis, before its last one, where the
+    product of a mini-batch with all first layers needs it.  TensorFlow's vectorised map turns what
+    one copy does into what all do.
     """
 
     def __init__(self, model: keras.Layer, optimizer: keras.Optimizer, copies: int) -> None:
@@ -95,12 +87,12 @@ class StackedNetwork(Network):
                 "together: expected Adam or SGD, without clipping by norm, received "
                 f"{type(optimizer).__name__}"
             )
-        self.shape = (copies,)
+        self.model, self.optimizer, self.shape = model, optimizer, (copies,)
         stacked = [
             keras.Variable(_stack([np.zeros(v.shape, np.float32)] * copies), name=v.name)
             for v in model.trainable_variables
         ]
-        self._own(model, optimizer, stacked, stacked, [])
+        self._own(stacked, stacked)
 
     def set_weights(self, weights: list[list[np.ndarray]]) -> None:
         """Give each copy its weights; the last ones fill the places that are left."""

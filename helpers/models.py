@@ -28,15 +28,7 @@ class Autoencoder(keras.Model):
 
 
 def normal(stddev: float, seed: int) -> keras.Initializer:
-    """Return an initialiser that draws from N(0, stddev²), differently for every layer.
-
-    Parameters
-    ----------
-    stddev : float
-        Standard deviation of the weights.
-    seed : int
-        The same seed gives the same sequence of layers.
-    """
+    """Return an initialiser that draws from N(0, stddev²), differently for every layer."""
     return keras.initializers.RandomNormal(stddev=stddev, seed=keras.random.SeedGenerator(seed))
 
 
@@ -58,10 +50,8 @@ def dense_stack(
         Units of each layer.
     initializer : keras.Initializer
         Draws the weights; biases start at 0.
-    last : str, optional
-        Activation of the last layer; none by default, which is the identity.
-    activation : str, optional
-        Activation of every other layer.
+    last, activation : str, optional
+        Activation of the last layer, and of every other; None is the identity.
     """
     activations = [activation] * (len(units) - 1) + [last]
     layers = [
@@ -78,17 +68,7 @@ def basic_autoencoder(
     initializer: keras.Initializer,
     activation: str | None = "relu",
 ) -> Autoencoder:
-    """Return the autoencoder of lesson 2: one hidden layer, linear output.
-
-    Parameters
-    ----------
-    n_inputs, code_size : int
-        Lengths of an image and of its code.
-    initializer : keras.Initializer
-        Draws the weights of both halves; biases start at 0.
-    activation : str, optional
-        Activation of the code; None gives a linear code.
-    """
+    """Return the autoencoder of lesson 2: a code with an activation, or none, and linear output."""
     return Autoencoder(
         dense_stack(n_inputs, [code_size], initializer=initializer, last=activation),
         dense_stack(code_size, [n_inputs], initializer=initializer),
@@ -102,12 +82,10 @@ def deep_autoencoder(
 
     Parameters
     ----------
-    n_inputs : int
-        Length of an image.
+    n_inputs, code_size : int
+        Lengths of an image and of its code.
     hidden : sequence of int
         Units of the encoder's hidden layers; the decoder mirrors them.
-    code_size : int
-        Length of the code.
     seed : int
         Seed of the initial weights (Glorot uniform, Keras' default).
     """
@@ -121,17 +99,5 @@ def deep_autoencoder(
 def classifier(
     n_inputs: int, units: Sequence[int], n_classes: int, *, initializer: keras.Initializer
 ) -> keras.Sequential:
-    """Return the classifier of lesson 5: hidden ReLU layers and one logit per class.
-
-    Parameters
-    ----------
-    n_inputs : int
-        Length of an image.
-    units : sequence of int
-        Units of the hidden layers.
-    n_classes : int
-        Number of classes.
-    initializer : keras.Initializer
-        Draws the weights; biases start at 0.
-    """
+    """Return the classifier of lesson 5: hidden ReLU layers and one logit per class."""
     return dense_stack(n_inputs, [*units, n_classes], initializer=initializer)

@@ -75,16 +75,12 @@ def pretrain(
     seeds : sequence of int
         One stack for each: the seed of its initial weights and of the order of its mini-batches.
         The same seed may come again, with other steps.
-    optimizer : callable
-        Returns a new Keras optimiser.
     steps : int or sequence of int
         Updates for each layer: the same for all stacks, or a number for each.
-    batch_size : int
-        Images in a mini-batch.
     stddev : float
         Standard deviation of the initial weights; biases start at 0.
-    every : int or None
-        Steps between measurements; None for a single one after the last step.
+    optimizer, batch_size, every
+        As in `training.train_many`, which raises the same errors.
 
     Returns
     -------
@@ -94,8 +90,7 @@ def pretrain(
     Raises
     ------
     ValueError
-        If there are no seeds, if several steps are given but not as many as seeds, or as
-        `training.train_many` does.
+        If there are no seeds, or several steps but not as many as seeds.
     """
     if not len(seeds):
         raise ValueError("seeds: expected at least one, received none")
@@ -135,7 +130,7 @@ def _layer(n_inputs: int, size: int, stddev: float, seed: int) -> models.Autoenc
 
 
 def stacked_weights(levels: Sequence[Level], head: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the weights of a classifier whose hidden layers are the pretrained encoders.
+    """Return the weights of a `models.classifier` whose hidden layers are pretrained encoders.
 
     Parameters
     ----------
@@ -143,10 +138,5 @@ def stacked_weights(levels: Sequence[Level], head: Sequence[np.ndarray]) -> list
         The pretrained layers, from the input upwards.
     head : sequence of numpy.ndarray
         Weights and bias of the layer on top.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        In the order of `models.classifier`'s weights.
     """
     return [*(array for level in levels for array in level.encoder), *head]

@@ -18,18 +18,6 @@ def is_headless() -> bool:
 
 
 def bar(total: int, description: str, unit: str = "step", **options: object) -> tqdm:
-    """Return a tqdm bar that shows only in a front end and is gone when its work is done.
-
-    Parameters
-    ----------
-    total : int
-        Number of units the work consists of.
-    description : str
-        What is going on, in a word or two.
-    unit : str
-        Name of one unit.
-    **options
-        Passed on to tqdm.
-    """
+    """Return a tqdm bar that shows only in a front end and is gone when its work is done."""
     disable = is_headless()
     return tqdm(total=total, desc=description, unit=unit, leave=False, disable=disable, **options)

@@ -24,24 +24,12 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn")
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the course: what was said, what was measured, what follows.
+    """One claim of the course: what was said, what was measured, what follows."""
 
-    Attributes
-    ----------
-    claim : str
-        The claim, as a sentence.
-    reported : str
-        What its source reported; empty where the claim is the course's own.
-    measured : str
-        What this run measured, with units.
-    verdict : str
-        What follows from the numbers, in a few words.  Computed, never typed in.
-    """
-
-    claim: str
-    reported: str
-    measured: str
-    verdict: str
+    claim: str  # a sentence
+    reported: str  # by its source; empty where the claim is the course's own
+    measured: str  # in this run, with units
+    verdict: str  # in a few words, computed from the numbers
 
 
 def table(claims: list[Claim]) -> HTML:
@@ -150,31 +138,15 @@ def write(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a study measured: a lesson once for each of many seeds.
-
-    Attributes
-    ----------
-    dataset, source : str
-        Name of the data set, and ``"full"`` or ``"sample"``.
-    seeds : list of int
-        One run of the lesson each.
-    parameters : dict
-        The lesson's parameters, the same for all runs.
-    versions : dict
-        Versions of Python and of the packages that did the work.
-    machine : str
-        Operating system and processor it was done on.
-    numbers : dict
-        Name -> one number, or one list of numbers, a seed, in the order of ``seeds``.
-    """
+    """What a study measured: a lesson once for each of many seeds (``workflow/study.py``)."""
 
     dataset: str
-    source: str
+    source: str  # "full" or "sample"
     seeds: list[int]
-    parameters: dict[str, object]
+    parameters: dict[str, object]  # the same for all runs
     versions: dict[str, str]
     machine: str
-    numbers: dict[str, list]
+    numbers: dict[str, list]  # one number, or one list, a seed, in the order of the seeds
 
     @property
     def described(self) -> str:

@@ -36,8 +36,7 @@ class History:
     losses : numpy.ndarray, shape [steps], float32
         The loss of each mini-batch, before that step's update.
     steps : numpy.ndarray, shape [m], int
-        How many steps had been made at each measurement: 0, every, 2 x every, ..., steps, or
-        only the last of these.
+        The steps made before each measurement: 0, every, 2 x every, ... or only the last.
     measures : dict of str to numpy.ndarray, shape [m], float64
         Each measure's mean at those steps.
     """
@@ -58,13 +57,11 @@ class Start:
     seed : int
         Seed of the order of the mini-batches.
     data : sequence of arrays, optional
-        What this run is trained on, where it is not what all runs are trained on.  The shapes
-        and dtypes must be the same for all runs.
+        What this run alone is trained on, of the same shapes and dtypes as that of the others.
     steps : int, optional
-        Updates of this run, where they are not as many as those of all runs.
+        Updates of this run, where the others make another number.
     learning_rate : float, optional
-        Learning rate of this run, above 0, where it is not that of the optimiser, which then has
-        no schedule.
+        Learning rate of this run, above 0; then the optimiser has no schedule.
     """
 
     weights: list[np.ndarray]
@@ -76,15 +73,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Run:
-    """One of several trainings, finished.
-
-    Attributes
-    ----------
-    weights : list of numpy.ndarray
-        The trained weights, in the order of ``model.get_weights()``.
-    history : History
-        What happened during training.
-    """
+    """One of several trainings, finished: ``model.get_weights()``, and what happened."""
 
     weights: list[np.ndarray]
     history: History
@@ -97,22 +86,12 @@ def batch_rows(
 
     The rows are shuffled anew for every epoch and dealt out without gaps: each row comes once an
     epoch, and a mini-batch that an epoch cannot fill takes its last rows from the next one.  The
-    order comes from NumPy, so it is the same on every machine.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows to draw from.
-    batch_size, steps : int
-        Rows per step, and the number of steps in all.
-    seed : int
-        Seed of the order; the same seed gives the same order whatever ``block`` is.
-    block : int
-        Steps per array.
+    order comes from NumPy, so it is the same on every machine, whatever ``block`` is.
 
     Yields
     ------
     numpy.ndarray, shape [block or, at the end, fewer, batch_size], int32
+        Numbers from 0 to ``n_rows`` - 1.
     """
     _check(n_rows=n_rows, batch_size=batch_size, block=block)
     _check(0, seed=seed)
@@ -159,17 +138,12 @@ def train(
     every : int or None
         Steps between measurements, the first of which comes before any step; None for a single
         one after the last step.
-    measures : mapping, optional
-        Name -> (function, arrays); ``function(model, *rows)`` gives one float per row, and None
-        in place of the arrays stands for ``data``.
+    measures : Measures, optional
+        Name -> (function, arrays): what is averaged over all rows of the arrays.
     jit_compile : bool
         Compile with XLA.  On a CPU this is faster for dense layers and slower for convolutions.
     description : str
         What the progress bar calls this.
-
-    Returns
-    -------
-    History
 
     Raises
     ------
@@ -177,8 +151,7 @@ def train(
         If a number is below 1, the seed is none, the arrays do not fit each other, the loss is not
         a scalar, or no trainable weight has an influence on it.
     FloatingPointError
-        If the loss, or a weight after the last step, is no finite number; the message names the
-        step.
+        If the loss, or a weight after the last step, is not finite; the message names the step.
     """
     _check(steps=steps, batch_size=batch_size, every=1 if every is None else every)
     _check(0, seed=seed)
@@ -216,33 +189,24 @@ def train_many(
 
     Parameters
     ----------
-    build : callable
-        Returns a new, built model of the architecture; called once a worker.
+    build, optimizer : callable
+        Return a new, built model of the architecture, and a new Keras optimiser.
     starts : sequence of Start
-        Initial weights and seed of each run, and its own data, steps or learning rate if it has
-        any.
-    optimizer : callable
-        Returns a new Keras optimiser; called once a worker.
+        Initial weights and seed of each run, and what else it has of its own.
     together : int
-        Starts computed as one, where they have the same seed, data, steps and learning rate: they
-        see the same mini-batches, so that what each network does with them becomes one larger, and
-        faster, product.  Needs an optimiser that treats every number by itself, as Adam does, and
-        a model without state beside its trainable weights.
+        Starts computed as one group, where they have the same seed, data, steps and learning rate:
+        what each network does with a mini-batch becomes one larger, and faster, product.  Needs
+        Adam or SGD, and a model without state beside its trainable weights.
     workers : int
-        Runs, or groups of runs, under way at the same time.  One small network cannot keep two
-        cores busy; more runs than cores leave none of them idle when three or four are left.
+        Groups under way at the same time.  One small network cannot keep two cores busy; more
+        runs than cores leave none of them idle when three or four are left.
     data, loss, steps, batch_size, every, measures, jit_compile, description
-        As in `train`.
+        As in `train`, which raises the same errors.
 
     Returns
     -------
     list of Run
         In the order of ``starts``.
-
-    Raises
-    ------
-    ValueError, FloatingPointError
-        As `train` does.
     """
     _check(steps=steps, batch_size=batch_size, every=1 if every is None else every)
     _check(together=together, workers=workers)

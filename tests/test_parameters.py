@@ -3,78 +3,93 @@
 import math
 import re
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
 from helpers import parameters
-
-at_least_two = partial(parameters.integer, minimum=2)
-two_to_nine = partial(parameters.integer, minimum=2, maximum=9)
-number = parameters.number
-positive = partial(parameters.number, above=0)
-above_minus_one = partial(parameters.number, above=-1)
-at_least_half = partial(parameters.number, minimum=0.5)
-source = partial(parameters.choice, allowed=("full", "sample", "auto"))
-sizes = parameters.sizes
-sizes_from_two = partial(parameters.sizes, minimum=2)
-pair_of_sizes = partial(parameters.sizes, count=2)
-
-GOOD = [
-    *((at_least_two, value) for value in (2, 3, 10**9)),
-    *((two_to_nine, value) for value in (2, 9)),
-    *((number, value) for value in (0, 0.0, 1, 1e-9, 1e300)),
-    *((positive, value) for value in (1e-9, 1)),
-    *((above_minus_one, value) for value in (0, -0.5)),
-    *((at_least_half, value) for value in (0.5, 1)),
-    *((source, value) for value in ("full", "sample", "auto")),
-    *((parameters.flag, value) for value in (True, False)),
-    *((sizes, value) for value in ([1], [100, 50], (3, 2))),
-    (sizes_from_two, [2, 3]),
-    (pair_of_sizes, [1, 5]),
-]
+from helpers.parameters import choice, flag, integer, integers, number
 
 NAN, INFINITY = math.nan, math.inf
-BAD = [
-    *((at_least_two, value, "a whole number, at least 2") for value in (1, -5, 2.0, True, "3")),
-    *((at_least_two, value, "a whole number, at least 2") for value in (None, [3], NAN)),
-    *((two_to_nine, value, "a whole number, from 2 to 9") for value in (1, 10, 5.5, False)),
-    *((number, value, "a number, at least 0") for value in (-1e-9, NAN, INFINITY, -INFINITY)),
-    *((number, value, "a number, at least 0") for value in (True, "0.1", None, 1j, [1.0])),
-    *((positive, value, "a number, greater than 0") for value in (0, 0.0, -1, NAN, INFINITY)),
-    (above_minus_one, -1, "a number, greater than -1"),
-    (at_least_half, 0.4, "a number, at least 0.5"),
-    *((source, value, "one of 'full', 'sample', 'auto'") for value in ("Full", "", None, 0)),
-    *((parameters.flag, value, "True or False") for value in (0, 1, "false", None)),
-    *((sizes, value, "a list of whole numbers, each at least 1") for value in ([], (), 3, "3")),
-    *((sizes, value, "a list of whole numbers, each at least 1") for value in ([0], [5, -1])),
-    *((sizes, value, "a list of whole numbers, each at least 1") for value in ([2.0], [True])),
-    *((sizes, value, "a list of whole numbers, each at least 1") for value in (None, [[1]])),
-    (sizes_from_two, [2, 1], "a list of whole numbers, each at least 2"),
-    *((pair_of_sizes, value, "a list of 2 whole numbers") for value in ([], [1], [1, 2, 3])),
-    (pair_of_sizes, [0, 5], "a list of 2 whole numbers, each at least 1"),
+SOURCES = ("full", "sample", "auto")
+
+GOOD = [
+    *((integer(2), value) for value in (2, 3, 10**9)),
+    *((integer(2, 9), value) for value in (2, 9)),
+    *((number(), value) for value in (0, 0.0, 1, 1e-9, 1e300)),
+    *((number(above=0), value) for value in (1e-9, 1)),
+    *((number(above=-1), value) for value in (0, -0.5)),
+    *((number(0.5), value) for value in (0.5, 1)),
+    *((choice(SOURCES), value) for value in SOURCES),
+    *((flag(), value) for value in (True, False)),
+    *((integers(), value) for value in ([1], [100, 50], (3, 2))),
+    (integers(2, 3), [2, 3]),
+    (integers(count=2), [1, 5]),
 ]
+
+BAD = [
+    *((integer(2), value, "a whole number, at least 2") for value in (1, -5, 2.0, True, "3")),
+    *((integer(2), value, "a whole number, at least 2") for value in (None, [3], NAN)),
+    *((integer(2, 9), value, "a whole number, from 2 to 9") for value in (1, 10, 5.5, False)),
+    *((number(), value, "a number, at least 0") for value in (-1e-9, NAN, INFINITY, -INFINITY)),
+    *((number(), value, "a number, at least 0") for value in (True, "0.1", None, 1j, [1.0])),
+    *((number(above=0), value, "a number, greater than 0") for value in (0, -1, NAN, INFINITY)),
+    (number(above=-1), -1, "a number, greater than -1"),
+    (number(0.5), 0.4, "a number, at least 0.5"),
+    *((choice(SOURCES), v, "one of 'full', 'sample', 'auto'") for v in ("Full", "", None, 0)),
+    *((flag(), value, "True or False (with papermill: -y ") for value in (0, 1, "false", None)),
+    *((integers(), value, "a list of whole numbers, each at least 1") for value in ([], (), 3)),
+    *((integers(), value, "a list of whole numbers, each at least 1") for value in ([0], [5, -1])),
+    *((integers(), value, "a list of whole numbers, each at least 1") for value in ([2.0], [True])),
+    *((integers(), value, "a list of whole numbers, each at least 1") for value in (None, [[1]])),
+    (integers(), "[3]", "a list of whole numbers, each at least 1 (with papermill: -y "),
+    (integers(2, 9), [2, 10], "a list of whole numbers, each from 2 to 9"),
+    *((integers(count=2), v, "a list of 2 whole numbers, each") for v in ([], [1], [1, 2, 3])),
+    (integers(count=2), [0, 5], "a list of 2 whole numbers, each at least 1"),
+]
+
+
+def notebook(source: str, *cells: str) -> dict[str, object]:
+    """Return the names of a notebook after some cells, as IPython keeps them."""
+    names: dict[str, object] = {"In": ["", source, *cells]}
+    for cell in (source, *cells):
+        exec(cell, names)
+    return names
 
 
 def test_the_annotated_names_of_a_notebook_are_its_parameters():
-    notebook: dict[str, object] = {}
-    exec("code_size: int = 100\nfree = 1\nsource: str = 'auto'\ncode_size = 7", notebook)
-    assert parameters.declared(notebook) == {"code_size": 7, "source": "auto"}
+    names = notebook("code_size: int = 100\nfree = 1\nsource: str = 'auto'", "code_size = 7")
+    assert parameters.declared(names) == {"code_size": 7, "source": "auto"}
 
 
-@pytest.mark.parametrize(("check", "value"), GOOD)
-def test_a_good_value_passes(check: Callable, value: object):
-    assert check("code_size", value) is None
+@pytest.mark.parametrize(("allowed", "value"), GOOD)
+def test_a_good_value_passes(allowed: Callable, value: object):
+    names = notebook("code_size: object = None") | {"code_size": value}
+    parameters.check(names, code_size=allowed)
 
 
-@pytest.mark.parametrize(("check", "value", "allowed"), BAD)
-def test_a_bad_value_is_refused_with_what_is_allowed(check, value, allowed):
-    expected = f"parameter code_size: expected {allowed}"
-    with pytest.raises(ValueError, match=re.escape(expected)) as refusal:
-        check("code_size", value)
-    assert str(refusal.value).endswith(f", received {value!r}")
+@pytest.mark.parametrize(("allowed", "value", "expected"), BAD)
+def test_a_bad_value_is_refused_with_what_is_allowed(allowed, value, expected):
+    names = notebook("code_size: object = None") | {"code_size": value}
+    with pytest.raises(
+        ValueError, match=re.escape(f"parameter code_size: expected {expected}")
+    ) as e:
+        parameters.check(names, code_size=allowed)
+    assert str(e.value).endswith(f", received {value!r}")
 
 
-def test_a_refused_flag_tells_how_papermill_passes_one():
-    with pytest.raises(ValueError, match="papermill: -y"):
-        parameters.flag("shuffle", "false")
+def test_a_name_that_papermill_injects_and_the_lesson_does_not_have_is_refused():
+    names = notebook("steps: int = 10\nseed: int = 0", "# Parameters\nstep = 5\nseed = 1\n")
+    with pytest.raises(ValueError, match=r"parameter step: this lesson has none .* steps, seed$"):
+        parameters.check(names, steps=integer(1), seed=integer(0))
+
+
+def test_names_of_later_cells_are_none_of_papermills():
+    names = notebook("steps: int = 10", "# Parameters\nsteps = 5\n", "step = 3", "#\nother = 4")
+    parameters.check(names, steps=integer(1))
+    assert names["steps"] == 5
+
+
+@pytest.mark.parametrize("checks", [{}, {"steps": integer(1), "seed": integer(0)}])
+def test_a_parameter_without_a_check_and_a_check_without_a_parameter_are_refused(checks):
+    with pytest.raises(ValueError, match=r"parameter (steps|seed): expected a default and a check"):
+        parameters.check(notebook("steps: int = 10"), **checks)

@@ -1,4 +1,4 @@
-"""Results as JSON and as a table, and files that are complete or not there."""
+"""Results as JSON and as a table, files that are complete or not there, reference results."""
 
 import errno
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import files, results
+from helpers import results
 
 CLAIM = results.Claim("PCA is a bound", "", "9.1 per image", "holds")
 
@@ -39,44 +39,44 @@ def saved(**changes: object) -> dict[str, object]:
 
 def test_the_build_folder_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_BUILD_DIR", str(tmp_path / "elsewhere"))
-    assert files.build_dir() == tmp_path / "elsewhere"
+    assert results.build_dir() == tmp_path / "elsewhere"
 
 
 def test_the_build_folder_may_lie_at_home(monkeypatch):
     monkeypatch.setenv("COURSE_BUILD_DIR", "~/built")
-    assert files.build_dir() == Path.home() / "built"
+    assert results.build_dir() == Path.home() / "built"
 
 
 def test_the_build_folder_is_in_the_course_by_default(monkeypatch):
     monkeypatch.delenv("COURSE_BUILD_DIR")
-    assert files.build_dir() == files.ROOT / "build"
+    assert results.build_dir() == results.ROOT / "build"
 
 
 def test_an_empty_environment_variable_names_no_build_folder(monkeypatch):
     monkeypatch.setenv("COURSE_BUILD_DIR", "")
-    assert files.build_dir() == files.ROOT / "build"
+    assert results.build_dir() == results.ROOT / "build"
 
 
 def test_the_course_folder_is_the_one_with_the_helpers():
-    assert (files.ROOT / "helpers" / "files.py").samefile(files.__file__)
-    assert (files.ROOT / "pyproject.toml").is_file()
+    assert (results.ROOT / "helpers" / "results.py").samefile(results.__file__)
+    assert (results.ROOT / "pyproject.toml").is_file()
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [("a – b\n", b"a \xe2\x80\x93 b\n"), (b"\x00\r\n", b"\x00\r\n"), ("", b"")],
+    [("a – b\n", b"a \xe2\x80\x93 b\n"), ("", b"")],
 )
 def test_write_makes_a_file_and_its_folders(tmp_path, content, expected):
     path = tmp_path / "new" / "folder" / "file.json"
-    files.write(path, content)
+    results.write(path, content)
     assert path.read_bytes() == expected
     assert os.listdir(path.parent) == ["file.json"]
 
 
 def test_write_replaces_a_longer_file(tmp_path):
     path = tmp_path / "file.json"
-    files.write(path, "a long text")
-    files.write(path, "short")
+    results.write(path, "a long text")
+    results.write(path, "short")
     assert path.read_text() == "short"
     assert os.listdir(tmp_path) == ["file.json"]
 
@@ -107,41 +107,8 @@ def test_a_failed_write_leaves_everything_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, failure)
         with pytest.raises(error):
-            files.write(tmp_path / "file.json", "new")
+            results.write(tmp_path / "file.json", "new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
-
-
-def test_a_disk_that_fills_up_half_way_leaves_everything_as_it_was(tmp_path, monkeypatch):
-    path = tmp_path / "file.json"
-    path.write_text("old")
-    opened = Path.open
-
-    class FullDisk:
-        def __init__(self, file: object) -> None:
-            self.file = file
-
-        def __enter__(self) -> "FullDisk":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.file.close()
-
-        def write(self, data: bytes) -> None:
-            self.file.write(data[: len(data) // 2])
-            no_space()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda self, *args: FullDisk(opened(self, *args)))
-        with pytest.raises(OSError, match="No space left"):
-            files.write(path, "new content")
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file.json"]
-
-
-def test_content_that_is_no_text_and_no_bytes_leaves_nothing(tmp_path):
-    with pytest.raises(TypeError):
-        files.write(tmp_path / "file.json", 3)
-    assert os.listdir(tmp_path) == []
 
 
 # --------------------------------------------------------------------------------------- results
@@ -172,7 +139,9 @@ def test_results_hold_everything_that_was_measured_and_how():
     ]
     assert {"python", "tensorflow", "keras", "numpy", "scikit-learn"} == set(content["versions"])
     assert content["versions"]["numpy"] == np.__version__
-    assert content["seconds"] >= 0
+    assert 0 < content["seconds"] < 3600
+    assert 50 < content["peak_mib"] < 20_000
+    assert "processors" in content["machine"]
 
 
 def test_saving_again_replaces_the_results():
@@ -266,3 +235,31 @@ def test_a_table_keeps_numbers_as_they_were_written():
     table = results.table([results.Claim("accuracy", "0.90", "1.500", "1e3")]).data
     for text in ("0.90", "1.500", "1e3"):
         assert f">{text}<" in table.replace(" ", "")
+
+
+# ------------------------------------------------------------------------------------- reference
+
+
+def test_the_published_reference_results_can_be_read():
+    paths = sorted((results.ROOT / "data" / "reference").glob("*.json"))
+    assert paths
+    for path in paths:
+        lesson, dataset = path.stem[: len("05_comparison")], path.stem[len("05_comparison_") :]
+        assert results.reference_path(lesson, dataset) == path
+        reference = results.reference(lesson, dataset)
+        assert reference.source == "full"
+        assert len(reference.seeds) == 20
+        assert all(len(values) == 20 for values in reference.numbers.values())
+        assert "20 seeds" in reference.described
+
+
+def test_where_there_are_no_reference_results_there_is_none():
+    assert results.reference("05_comparison", "cifar") is None
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"dataset": "mnist"}', "[1]"])
+def test_damaged_reference_results_are_named(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    results.write(results.reference_path("05_comparison", "mnist"), content)
+    with pytest.raises(ValueError, match=r"05_comparison_mnist.json: expected reference results"):
+        results.reference("05_comparison", "mnist")
