@@ -5,6 +5,7 @@ notebook stays runnable from top to bottom.
 """
 
 from collections.abc import Callable
+from functools import wraps
 
 import numpy as np
 from scipy.stats import permutation_test
@@ -17,12 +18,17 @@ DIFFERENT = "Not yet: the numbers differ from the expected ones."
 ROUNDING = 1e-9  # more than the order of a sum makes
 
 
-def _judge(judgement: Callable[[], str]) -> None:
-    """Print a judgement, or the error that the answer itself raised."""
-    try:
-        print(judgement())
-    except Exception as error:  # whatever a learner's code may raise
-        print(f"Not yet: your answer raised {type(error).__name__}: {error}")
+def _judged(check: Callable[..., str]) -> Callable[..., None]:
+    """Let a check print its judgement, or the error that the answer itself raised."""
+
+    @wraps(check)
+    def judged(*answer: object) -> None:
+        try:
+            print(check(*answer))
+        except Exception as error:  # whatever a learner's code may raise
+            print(f"Not yet: your answer raised {type(error).__name__}: {error}")
+
+    return judged
 
 
 def _compare(
@@ -61,269 +67,229 @@ def _numbers(answer: object, shape: tuple[int, ...] = ()) -> np.ndarray | str:
     return numbers
 
 
-def check_unscale(unscale: Callable[[np.ndarray], np.ndarray]) -> None:
+@_judged
+def check_unscale(unscale: Callable[[np.ndarray], np.ndarray]) -> str:
     """Check lesson 1, exercise 1: floats from 0 to 1 back to a 28 × 28 image of uint8."""
-
-    def judgement() -> str:
-        image = np.resize(np.arange(256, dtype=np.uint8), (28, 28))
-        row = image.reshape(-1).astype(np.float32) / 255
-        # Off by less than rounding allows, as after a reconstruction or in lower precision.
-        row = np.clip(row + np.float32(1e-4) * (-1) ** np.arange(784), 0, 1).astype(np.float32)
-        answer = unscale(row.copy())
-        cut = (row * 255).astype(np.uint8).reshape(28, 28)
-        near = {
-            "round before you convert, cutting off loses one": cut,
-            "grey values are whole numbers: round, then convert": 255 * row.reshape(28, 28),
-        }
-        verdict = _compare(answer, image, near)
-        received = getattr(answer, "dtype", f"a {type(answer).__name__}")
-        if verdict == RIGHT and received != np.uint8:
-            return f"Nearly: expected an array of dtype uint8, received {received}."
-        return verdict
-
-    _judge(judgement)
+    image = np.resize(np.arange(256, dtype=np.uint8), (28, 28))
+    row = image.reshape(-1).astype(np.float32) / 255
+    # Off by less than rounding allows, as after a reconstruction or in lower precision.
+    row = np.clip(row + np.float32(1e-4) * (-1) ** np.arange(784), 0, 1).astype(np.float32)
+    answer = unscale(row.copy())
+    cut = (row * 255).astype(np.uint8).reshape(28, 28)
+    near = {
+        "round before you convert, cutting off loses one": cut,
+        "grey values are whole numbers: round, then convert": 255 * row.reshape(28, 28),
+    }
+    verdict = _compare(answer, image, near)
+    received = getattr(answer, "dtype", f"a {type(answer).__name__}")
+    if verdict == RIGHT and received != np.uint8:
+        return f"Nearly: expected an array of dtype uint8, received {received}."
+    return verdict
 
 
-def check_noise_directions(share: float) -> None:
+@_judged
+def check_noise_directions(share: float) -> str:
     """Check lesson 1, exercise 2: the share of directions that hold 90 % of pure noise."""
-
-    def judgement() -> str:
-        near = {
-            "give the share of the directions, from 0 to 1, not their number": 0.9 * 784,
-            "give the share from 0 to 1, not in per cent": 90.0,
-        }
-        verdict = _compare(share, 0.9, near, rtol=0.005)
-        if verdict == RIGHT:
-            return "Right. In noise every direction holds the same share."
-        if verdict == DIFFERENT:
-            return (
-                "Not yet: what is the share of one direction, if all have the same variance? "
-                "(Among a few images some directions hold more, by chance.)"
-            )
-        return verdict
-
-    _judge(judgement)
+    near = {
+        "give the share of the directions, from 0 to 1, not their number": 0.9 * 784,
+        "give the share from 0 to 1, not in per cent": 90.0,
+    }
+    verdict = _compare(share, 0.9, near, rtol=0.005)
+    if verdict == RIGHT:
+        return "Right. In noise every direction holds the same share."
+    if verdict == DIFFERENT:
+        return (
+            "Not yet: what is the share of one direction, if all have the same variance? "
+            "(Among a few images some directions hold more, by chance.)"
+        )
+    return verdict
 
 
-def check_loss(loss: Callable[..., float]) -> None:
+@_judged
+def check_loss(loss: Callable[..., float]) -> str:
     """Check lesson 2, exercise 1: summed squared error plus penalty, in NumPy."""
-
-    def judgement() -> str:
-        rng = np.random.default_rng(1)
-        images, reconstructions = rng.random((2, 6, 9))
-        encoder, decoder = rng.normal(size=(9, 4)), rng.normal(size=(4, 9))
-        error = np.square(images - reconstructions).sum()
-        weights = np.square(encoder).sum() + np.square(decoder).sum()
-        answer = loss(images, reconstructions, encoder, decoder, 0.3)
-        near = {
-            "the penalty has half of the squared weights": error + 0.3 * weights,
-            "the squared error is summed over images and pixels, not averaged over pixels": error
-            / 9
-            + 0.15 * weights,
-            "the squared error is summed over images and pixels, not averaged over images": error
-            / 6
-            + 0.15 * weights,
-            "the squared error is summed, not averaged": error / 54 + 0.15 * weights,
-            "the penalty is missing": error,
-        }
-        return _compare(answer, error + 0.15 * weights, near)
-
-    _judge(judgement)
+    rng = np.random.default_rng(1)
+    images, reconstructions = rng.random((2, 6, 9))
+    encoder, decoder = rng.normal(size=(9, 4)), rng.normal(size=(4, 9))
+    error = np.square(images - reconstructions).sum()
+    penalty = 0.15 * (np.square(encoder).sum() + np.square(decoder).sum())
+    answer = loss(images, reconstructions, encoder, decoder, 0.3)
+    summed = "the squared error is summed over images and pixels, not averaged over"
+    near = {
+        "the penalty has half of the squared weights": error + 2 * penalty,
+        f"{summed} pixels": error / 9 + penalty,
+        f"{summed} images": error / 6 + penalty,
+        "the squared error is summed, not averaged": error / 54 + penalty,
+        "the penalty is missing": error,
+    }
+    return _compare(answer, error + penalty, near)
 
 
-def check_mean_image_error(answer: float, images: np.ndarray) -> None:
+@_judged
+def check_mean_image_error(answer: float, images: np.ndarray) -> str:
     """Check lesson 2, exercise 2: squared error per image of the mean image."""
-
-    def judgement() -> str:
-        # In float64 without a copy of all images.
-        squares = np.einsum("ij,ij->j", images, images, dtype=np.float64) / len(images)
-        variance = squares - np.square(images.mean(axis=0, dtype=np.float64))
-        near = {
-            "sum over the pixels instead of averaging over them": variance.mean(),
-            "this is the error of an all-black image": squares.sum(),
-            "average over the images": variance.sum() * len(images),
-        }
-        return _compare(answer, variance.sum(), near, rtol=1e-3)
-
-    _judge(judgement)
+    # In float64 without a copy of all images.
+    squares = np.einsum("ij,ij->j", images, images, dtype=np.float64) / len(images)
+    variance = squares - np.square(images.mean(axis=0, dtype=np.float64))
+    near = {
+        "sum over the pixels instead of averaging over them": variance.mean(),
+        "this is the error of an all-black image": squares.sum(),
+        "average over the images": variance.sum() * len(images),
+    }
+    return _compare(answer, variance.sum(), near, rtol=1e-3)
 
 
-def check_cross_entropy(cross_entropy: Callable[[np.ndarray, np.ndarray], float]) -> None:
+@_judged
+def check_cross_entropy(cross_entropy: Callable[[np.ndarray, np.ndarray], float]) -> str:
     """Check lesson 3, exercise 1: binary cross-entropy from logits, without overflow."""
-
-    def judgement() -> str:
-        rng = np.random.default_rng(2)
-        labels, logits = rng.random((5, 7)), rng.normal(size=(5, 7), scale=3)
-        expected = _cross_entropy(labels, logits)
-        near = {
-            "average over everything instead of summing": expected * labels.size,
-            "average over the columns, too, not only over the rows": expected * labels.shape[1],
-            "the sign is wrong: a cross-entropy is positive": -expected,
-        }
-        with np.errstate(all="ignore"):
-            verdict = _compare(cross_entropy(labels, logits), expected, near)
-        if verdict != RIGHT:
-            return verdict
-        labels, logits = np.array([[1.0, 0.5]]), np.array([[1000.0, -1000.0]])
-        try:
-            # What `np.where` throws away counts as well.
-            with np.errstate(over="raise", invalid="raise", divide="raise"):
-                answer = cross_entropy(labels, logits)
-        except ArithmeticError as error:  # of NumPy, or of the module math
-            return (
-                "Nearly: an intermediate result overflows or is undefined for logits of ±1000 "
-                f"({error}): never take exp of a large number, nor log of 0, not even where the "
-                "result is thrown away."
-            )
-        if not np.isclose(answer, 250):
-            return "Nearly: right for small logits, but not for logits of ±1000."
-        return RIGHT
-
-    _judge(judgement)
+    rng = np.random.default_rng(2)
+    labels, logits = rng.random((5, 7)), rng.normal(size=(5, 7), scale=3)
+    expected = np.mean(np.logaddexp(0, logits) - labels * logits)
+    near = {
+        "average over everything instead of summing": expected * labels.size,
+        "average over the columns, too, not only over the rows": expected * labels.shape[1],
+        "the sign is wrong: a cross-entropy is positive": -expected,
+    }
+    with np.errstate(all="ignore"):
+        verdict = _compare(cross_entropy(labels, logits), expected, near)
+    if verdict != RIGHT:
+        return verdict
+    labels, logits = np.array([[1.0, 0.5]]), np.array([[1000.0, -1000.0]])
+    try:
+        # What `np.where` throws away counts as well.
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            answer = cross_entropy(labels, logits)
+    except ArithmeticError as error:  # of NumPy, or of the module math
+        return (
+            "Nearly: an intermediate result overflows or is undefined for logits of ±1000 "
+            f"({error}): never take exp of a large number, nor log of 0, not even where the "
+            "result is thrown away."
+        )
+    if not np.isclose(answer, 250):
+        return "Nearly: right for small logits, but not for logits of ±1000."
+    return RIGHT
 
 
-def _cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
-    return float(np.mean(np.logaddexp(0, logits) - labels * logits))
-
-
-def check_quantise(quantise: Callable[[np.ndarray], np.ndarray]) -> None:
+@_judged
+def check_quantise(quantise: Callable[[np.ndarray], np.ndarray]) -> str:
     """Check lesson 3, exercise 2: each column rounded to 256 even levels."""
+    codes = np.random.default_rng(3).normal(size=(200, 4)) * [1, 10, 0.1, 3]
+    low, high = codes.min(axis=0), codes.max(axis=0)
 
-    def judgement() -> str:
-        codes = np.random.default_rng(3).normal(size=(200, 4)) * [1, 10, 0.1, 3]
-        low, high = codes.min(axis=0), codes.max(axis=0)
-        levels = np.round((codes - low) / (high - low) * 255)
-        everything = np.round((codes - low.min()) / (high.max() - low.min()) * 255)
-        near = {
-            "these are the levels: turn them back into values": levels,
-            "each column has a smallest and a largest value of its own": low.min()
-            + everything / 255 * (high.max() - low.min()),
-            "round to the nearest level, cutting off takes the one below": low
-            + np.floor((codes - low) / (high - low) * 255) / 255 * (high - low),
-            "256 levels have 255 steps between them": low
-            + np.round((codes - low) / (high - low) * 256) / 256 * (high - low),
-        }
-        return _compare(quantise(codes.copy()), low + levels / 255 * (high - low), near)
+    def values(low, high, steps=255, rounded=np.round):
+        return low + rounded((codes - low) / (high - low) * steps) / steps * (high - low)
 
-    _judge(judgement)
+    floor = "round to the nearest level, cutting off takes the one below"
+    levels = np.round((codes - low) / (high - low) * 255)
+    near = {
+        "these are the levels: turn them back into values": levels,
+        "each column has a smallest and a largest value of its own": values(low.min(), high.max()),
+        floor: values(low, high, rounded=np.floor),
+        "256 levels have 255 steps between them": values(low, high, steps=256),
+    }
+    return _compare(quantise(codes.copy()), values(low, high), near)
 
 
-def check_weights_per_step(answer: list[int], n_inputs: int, units: list[int]) -> None:
+@_judged
+def check_weights_per_step(answer: list[int], n_inputs: int, units: list[int]) -> str:
     """Check lesson 4, exercise 1: weights and biases trained at each level."""
-
-    def judgement() -> str:
-        pairs = list(zip([n_inputs, *units], units, strict=False))
-        near = {
-            "the decoder is trained as well": [a * b + b for a, b in pairs],
-            "biases are trained as well": [2 * a * b for a, b in pairs],
-            "a decoder has as many biases as its level has inputs": [
-                2 * (a * b + b) for a, b in pairs
-            ],
-        }
-        return _compare(answer, [2 * a * b + a + b for a, b in pairs], near, rtol=0)
-
-    _judge(judgement)
+    pairs = list(zip([n_inputs, *units], units, strict=False))
+    near = {
+        "the decoder is trained as well": [a * b + b for a, b in pairs],
+        "biases are trained as well": [2 * a * b for a, b in pairs],
+        "a decoder has as many biases as its level has inputs": [2 * (a * b + b) for a, b in pairs],
+    }
+    return _compare(answer, [2 * a * b + a + b for a, b in pairs], near, rtol=0)
 
 
-def check_decode_down(decode_down: Callable[[np.ndarray, list], np.ndarray]) -> None:
+@_judged
+def check_decode_down(decode_down: Callable[[np.ndarray, list], np.ndarray]) -> str:
     """Check lesson 4, exercise 2: top codes back to pixels through the stacked decoders."""
-
-    def judgement() -> str:
-        rng = np.random.default_rng(4)
-        matrices = [rng.normal(size=(4, 4)) for _ in range(3)]
-        decoders = [lambda codes, m=matrix: codes @ m for matrix in matrices]
-        codes = rng.random((5, 4))  # not below 0, as after the rectifier of the top level
-        bottom, middle, top = matrices
-        down = codes @ top @ middle @ bottom
-        rectified = np.maximum(np.maximum(codes @ top, 0) @ middle, 0) @ bottom
-        near = {
-            "the topmost decoder comes first": codes @ bottom @ middle @ top,
-            "leave the rectifiers between the levels out, as the exercise says": rectified,
-            "leave all rectifiers out, the one after the last decoder, too": np.maximum(
-                rectified, 0
-            ),
-            "every decoder has its turn": codes,
-            "every decoder has its turn, not only the topmost": codes @ top,
-            "each decoder gets what the one before it gave": codes @ bottom,
-        }
-        return _compare(decode_down(codes, decoders), down, near)
-
-    _judge(judgement)
+    rng = np.random.default_rng(4)
+    matrices = [rng.normal(size=(4, 4)) for _ in range(3)]
+    decoders = [lambda codes, m=matrix: codes @ m for matrix in matrices]
+    codes = rng.random((5, 4))  # not below 0, as after the rectifier of the top level
+    bottom, middle, top = matrices
+    down = codes @ top @ middle @ bottom
+    rectified = np.maximum(np.maximum(codes @ top, 0) @ middle, 0) @ bottom
+    near = {
+        "the topmost decoder comes first": codes @ bottom @ middle @ top,
+        "leave the rectifiers between the levels out, as the exercise says": rectified,
+        "leave all rectifiers out, the one after the last decoder, too": np.maximum(rectified, 0),
+        "every decoder has its turn": codes,
+        "every decoder has its turn, not only the topmost": codes @ top,
+        "each decoder gets what the one before it gave": codes @ bottom,
+    }
+    return _compare(decode_down(codes, decoders), down, near)
 
 
-def check_steps_to(steps_to: Callable[[np.ndarray, np.ndarray, float], int | None]) -> None:
+@_judged
+def check_steps_to(steps_to: Callable[[np.ndarray, np.ndarray, float], int | None]) -> str:
     """Check lesson 5, exercise 1: the first measured step at which a curve reaches a level."""
-
-    def judgement() -> str:
-        steps = np.array([0, 100, 250, 300, 400])  # not evenly
-        curve = np.array([0.1, 0.5, 0.92, 0.89, 0.95])  # nearest to 0.9 where it is below
-        answer = steps_to(steps, curve, 0.9)
-        if answer is not None and isinstance(misfit := _numbers(answer), str):
-            return misfit
-        if answer == 2:
-            return "Nearly: give the step, not the position in the array."
-        if answer == 400:
-            return "Nearly: the first time counts, even if the curve falls again."
-        if answer != 250:
-            return f"Not yet: expected 250, received {answer}."
-        falls = "the curve may fall again, so it cannot be searched as if it were sorted"
-        cases = [
-            ([0.1, 0.92, 0.5, 0.6, 0.95], 100, falls),
-            ([0.92, 0.93, 0.94, 0.95, 0.96], 0, "a curve may be there from the beginning"),
-            ([0.1, 0.2, 0.3, 0.4, 0.9], 400, "reaching a level exactly counts"),
-            ([0.1, 0.3, 0.92, 0.95, 0.8], 250, "a curve that has fallen at the end was there, too"),
-        ]
-        for values, expected, hint in cases:
-            if steps_to(steps, np.array(values), 0.9) != expected:
-                return f"Nearly: {hint}."
-        try:
-            never = steps_to(steps, curve, 0.99)
-        except Exception as error:  # such as an IndexError
-            never = f"{type(error).__name__}: {error}"
-        if never is not None:
-            return f"Nearly: a level that is never reached gives None, received {never}."
-        return RIGHT
-
-    _judge(judgement)
+    steps = np.array([0, 100, 250, 300, 400])  # not evenly
+    curve = np.array([0.1, 0.5, 0.92, 0.89, 0.95])  # nearest to 0.9 where it is below
+    answer = steps_to(steps, curve, 0.9)
+    if answer is not None and isinstance(misfit := _numbers(answer), str):
+        return misfit
+    if answer == 2:
+        return "Nearly: give the step, not the position in the array."
+    if answer == 400:
+        return "Nearly: the first time counts, even if the curve falls again."
+    if answer != 250:
+        return f"Not yet: expected 250, received {answer}."
+    falls = "the curve may fall again, so it cannot be searched as if it were sorted"
+    cases = [
+        ([0.1, 0.92, 0.5, 0.6, 0.95], 100, falls),
+        ([0.92, 0.93, 0.94, 0.95, 0.96], 0, "a curve may be there from the beginning"),
+        ([0.1, 0.2, 0.3, 0.4, 0.9], 400, "reaching a level exactly counts"),
+        ([0.1, 0.3, 0.92, 0.95, 0.8], 250, "a curve that has fallen at the end was there, too"),
+    ]
+    for values, expected, hint in cases:
+        if steps_to(steps, np.array(values), 0.9) != expected:
+            return f"Nearly: {hint}."
+    try:
+        never = steps_to(steps, curve, 0.99)
+    except Exception as error:  # such as an IndexError
+        never = f"{type(error).__name__}: {error}"
+    if never is not None:
+        return f"Nearly: a level that is never reached gives None, received {never}."
+    return RIGHT
 
 
-def check_permutation_p_value(p_value: Callable[[np.ndarray, np.ndarray], float]) -> None:
+@_judged
+def check_permutation_p_value(p_value: Callable[[np.ndarray, np.ndarray], float]) -> str:
     """Check lesson 5, exercise 2: an exact permutation test of two means, in both directions."""
-
-    def judgement() -> str:
-        cases = [
-            ([0.3, 0.1, 0.7, 0.2], [0.6, 0.5, 0.9]),  # groups of different sizes
-            ([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]),
-            ([1.0, 1.0], [1.0, 1.0, 1.0]),
-            ([1.0, 2.0, 1.0, 1.0], [3.0, 2.0]),  # equal numbers
-            ([0.2, 0.6, 0.7], [0.5, 0.8, 0.9]),  # differences that are equal but for rounding
+    cases = [
+        ([0.3, 0.1, 0.7, 0.2], [0.6, 0.5, 0.9]),  # groups of different sizes
+        ([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]),
+        ([1.0, 1.0], [1.0, 1.0, 1.0]),
+        ([1.0, 2.0, 1.0, 1.0], [3.0, 2.0]),  # equal numbers
+        ([0.2, 0.6, 0.7], [0.5, 0.8, 0.9]),  # differences that are equal but for rounding
+    ]
+    for one, other in cases:
+        answer = _numbers(p_value(np.array(one), np.array(other)))
+        if isinstance(answer, str):
+            return answer
+        dealt = permutation_test((one, other), _difference).null_distribution
+        measured = _difference(one, other)
+        right = np.mean(np.abs(dealt) >= abs(measured) - ROUNDING)
+        if np.isclose(answer, right):
+            continue
+        larger = np.mean(np.abs(dealt) > abs(measured) + ROUNDING)
+        directed = [
+            np.mean(differences >= -ROUNDING)
+            for differences in (dealt - measured, measured - dealt)
         ]
-        for one, other in cases:
-            answer = _numbers(p_value(np.array(one), np.array(other)))
-            if isinstance(answer, str):
-                return answer
-            dealt = permutation_test((one, other), _difference).null_distribution
-            measured = _difference(one, other)
-            right = np.mean(np.abs(dealt) >= abs(measured) - ROUNDING)
-            if np.isclose(answer, right):
-                continue
-            larger = np.mean(np.abs(dealt) > abs(measured) + ROUNDING)
-            directed = [
-                np.mean(differences >= -ROUNDING)
-                for differences in (dealt - measured, measured - dealt)
-            ]
-            where = f"for {one} and {other}"
-            if np.isclose(answer, directed).any():
-                return f"Nearly: {where} only one direction was counted."
-            doubled = 2 * min(directed)
-            if np.isclose(answer, [doubled, min(doubled, 1)]).any():
-                return f"Nearly: {where} one direction was counted twice: count both."
-            if larger <= answer < right:  # as by `>`, or by `>=` without an allowance
-                return f"Nearly: {where} equal differences count; rounding may tell them apart."
-            return f"Not yet: {where} expected {right:.3f}, received {answer}."
-        return RIGHT
-
-    _judge(judgement)
+        where = f"for {one} and {other}"
+        if np.isclose(answer, directed).any():
+            return f"Nearly: {where} only one direction was counted."
+        doubled = 2 * min(directed)
+        if np.isclose(answer, [doubled, min(doubled, 1)]).any():
+            return f"Nearly: {where} one direction was counted twice: count both."
+        if larger <= answer < right:  # as by `>`, or by `>=` without an allowance
+            return f"Nearly: {where} equal differences count; rounding may tell them apart."
+        return f"Not yet: {where} expected {right:.3f}, received {answer}."
+    return RIGHT
 
 
 def _difference(one: np.ndarray, other: np.ndarray, axis: int = 0) -> np.ndarray:
