@@ -13,7 +13,8 @@ import numpy as np
 from benchmarks import goals, report, start_up
 from benchmarks.measure import Timing, alone, available, measure
 from benchmarks.work import CLASSIFIER, DEEP
-from helpers import datasets, files
+from helpers import datasets
+from helpers.results import build_dir, write
 
 PACKAGES = ("tensorflow", "keras", "numpy", "torch", "jax", "jaxlib", "optax")
 # Rounding differs between the ways, and narrow rectified layers double a difference every few
@@ -85,10 +86,10 @@ def main(rounds: int, ways_only: bool) -> None:
             max(results["evaluation_shares"].values()),
         )
     results["goals"] = [asdict(goal) | {"met": goal.met} for goal in reached]
-    folder = files.build_dir() / "benchmarks"
-    files.write(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    folder = build_dir() / "benchmarks"
+    write(folder / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     text = report.text(results)
-    files.write(folder / "results.md", text)
+    write(folder / "results.md", text)
     report.draw(results, folder / "ratios.png")
     click.echo(text)
     wrong = {

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import nbformat
 
-from helpers.files import ROOT
+from helpers.results import ROOT
 
 
 def seconds_to_first_figure() -> dict[str, float]:

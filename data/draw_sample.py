@@ -8,7 +8,7 @@ import io
 
 import numpy as np
 
-from helpers import datasets, files
+from helpers import datasets, results
 
 SEED = 20_170_825  # the day Fashion-MNIST was published
 TRAIN_PER_CLASS = 400
@@ -60,8 +60,8 @@ def main() -> None:
     for name in datasets.NAMES:
         buffer = io.BytesIO()  # NumPy gives every member of the archive the same date, 1980
         np.savez_compressed(buffer, **draw(datasets.load(name, "full")))
-        path = files.ROOT / "data" / "sample" / f"{name}.npz"
-        files.write(path, buffer.getvalue())
+        path = results.ROOT / "data" / "sample" / f"{name}.npz"
+        path.write_bytes(buffer.getvalue())
         print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 

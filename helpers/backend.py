@@ -1,13 +1,11 @@
 """TensorFlow and Keras, imported without start-up log lines and set to repeat their numbers.
 
-Every module and lesson that uses TensorFlow imports this module first.  TensorFlow reads its
-log level from the environment, but a few C++ lines ("Could not find cuda drivers") are written
-straight to file descriptor 2 before that level takes effect, so they can only be caught there.
-Only these known lines are dropped: anything else TensorFlow says at start-up is passed on.
+Every module and lesson that uses TensorFlow imports this module first.  A few lines of C++ ("Could
+not find cuda drivers") are written to file descriptor 2 before TensorFlow's log level takes effect.
+Only these known lines are dropped there: anything else TensorFlow says is passed on.
 
 The last digits of a product depend on the number of threads that share its sums.  So oneDNN stays
-off, and the BLAS of NumPy and SciPy gets one thread: what a lesson trains on may come from there.
-(Apple's Accelerate, which NumPy uses on newer Macs, cannot be told so.)
+off, and the BLAS of NumPy and SciPy gets one thread (Apple's Accelerate cannot be told so).
 """
 
 import os

@@ -212,7 +212,7 @@ def train_many(
     _check(together=together, workers=workers)
     for start in starts:
         _check(0, seed=start.seed)
-        _check(steps=_steps(start, steps))
+        _check(steps=steps if start.steps is None else start.steps)
         _check_rate(start.learning_rate)
     groups = _groups(starts, data, steps, together)
     tensors = blockwise.to_tensors(data)
@@ -243,14 +243,15 @@ def train_many(
         try:
             network.reset([start.weights for start in members], first.learning_rate)
             own = tensors if _same(first.data, data) else blockwise.to_tensors(first.data)
-            count = _steps(first, steps)
-            histories = _run(program, network, own, count, first.seed, every, advance)
+            histories = _run(
+                program, network, own, first.steps or steps, first.seed, every, advance
+            )
             return list(map(Run, network.weights(), histories))[: len(members)]
         finally:
             idle.put(network)
 
     runs: dict[int, Run] = {}
-    total = sum(_steps(start, steps) for start in starts)
+    total = sum(start.steps or steps for start in starts)
     with progress.bar(total, description) as bar, ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(run, group): group for group in groups}
         try:
@@ -323,16 +324,12 @@ def _check_weights(network: Network, steps: int) -> None:
             )
 
 
-def _steps(start: Start, steps: int) -> int:
-    return steps if start.steps is None else start.steps
-
-
 def _groups(starts: Sequence[Start], data: Sequence, steps: int, size: int) -> list[list[int]]:
     """Return the numbers of the starts in groups that share their mini-batches."""
     alike: dict[tuple, list[int]] = {}
     for number, start in enumerate(starts):
         own = () if _same(start.data, data) else tuple(map(id, start.data))
-        key = start.seed, own, _steps(start, steps), start.learning_rate
+        key = start.seed, own, start.steps or steps, start.learning_rate
         alike.setdefault(key, []).append(number)
     return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
 
@@ -345,9 +342,8 @@ def _check(minimum: int = 1, **counts: int) -> None:
     for name, value in counts.items():
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not whole or value < minimum:
-            raise ValueError(
-                f"{name}: expected a whole number of at least {minimum}, received {value!r}"
-            )
+            wanted = f"a whole number of at least {minimum}"
+            raise ValueError(f"{name}: expected {wanted}, received {value!r}")
 
 
 def _check_rate(rate: float | None) -> None:

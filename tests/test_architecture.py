@@ -1,116 +1,51 @@
-"""Which module may import which, what needs TensorFlow, and that everything is described."""
+"""Imports run one way, nothing in the package is idle, and everything is described."""
 
 import ast
+import json
 import os
+import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from conftest import NOTEBOOKS
 
 import helpers
-from helpers import backend, stamps
+from helpers import backend
 
 FOLDER = Path(helpers.__file__).parent
+SOURCES = sorted(FOLDER.glob("*.py"))
+MODULES = {source.stem: source.read_text("utf-8") for source in SOURCES}
+every_module = pytest.mark.parametrize("name", MODULES)
+
+WITH_TENSORFLOW = {"backend", "blockwise", "compiled", "models", "pretraining", "training"}
+"""Importing any other module must not take the seconds that TensorFlow takes."""
 
 
-@dataclass(frozen=True)
-class Module:
-    """What a module of the package may import.
-
-    Attributes
-    ----------
-    siblings : set of str
-        Modules of the package it may import.
-    tensorflow : bool
-        Whether importing it may import TensorFlow, which takes seconds.
-    """
-
-    siblings: frozenset[str] = frozenset()
-    tensorflow: bool = False
-
-
-def module(*siblings: str, tensorflow: bool = False) -> Module:
-    return Module(frozenset(siblings), tensorflow)
-
-
-# Imports run one way, from the bottom of this table upwards.  A new module gets a line here.
-MODULES = {
-    "__init__": module(),
-    # What everything else may stand on.
-    "backend": module(tensorflow=True),
-    "files": module(),
-    "parameters": module(),
-    "progress": module(),
-    "tables": module(),
-    # What the lessons share.
-    "datasets": module("files", "progress"),
-    "evaluation": module(),
-    "exercises": module(),
-    "plotting": module(),
-    "reference": module("files"),
-    "results": module("files", "tables"),
-    "blockwise": module("backend", tensorflow=True),
-    "models": module("backend", tensorflow=True),
-    "training": module("blockwise", "progress", "backend", tensorflow=True),
-    "pretraining": module("models", "training", "backend", tensorflow=True),
-}
-
-# The modules of the command line start kernels and read notebooks: they may use one another and
-# everything else that does without TensorFlow and figures.
-COMMAND_LINE = {
-    "course",
-    "execution",
-    "lessons",
-    "normal_form",
-    "report",
-    "runner",
-    "side_by_side",
-    "signals",
-    "stamps",
-    "study",
-}
-NEVER_IMPORTED = {"plotting", "course"}
-
-WITHOUT_TENSORFLOW = {name for name, rule in MODULES.items() if not rule.tensorflow} | COMMAND_LINE
-MODULES |= {
-    name: module(*(WITHOUT_TENSORFLOW - NEVER_IMPORTED - {name, "__init__"}))
-    for name in COMMAND_LINE
-}
-
-
-def name_of(source: Path) -> str:
-    return source.relative_to(FOLDER).with_suffix("").as_posix()
-
-
-SOURCES = sorted(FOLDER.rglob("*.py"))
-NAMES = [name_of(source) for source in SOURCES]
-every_module = pytest.mark.parametrize("source", SOURCES, ids=NAMES)
-
-
-def imported(tree: ast.AST) -> set[str]:
-    """Return the dotted names that a module imports, wherever in it the import stands."""
+def imported(source: str) -> set[str]:
+    """Return the dotted names that code imports, wherever in it the import stands."""
     names = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            origin = ".".join(filter(None, ["helpers" * bool(node.level), node.module]))
-            # `from helpers import files` imports a module, `from helpers.files import x` a name.
-            names |= {f"{origin}.{alias.name}" for alias in node.names}
+            # `from helpers import models` imports a module, `from helpers.models import x` a name.
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-def siblings(tree: ast.AST) -> set[str]:
-    """Return the modules of the package that a module imports."""
-    dotted = [name.split(".") for name in imported(tree)]
-    return {parts[1] if len(parts) > 1 else "__init__" for parts in dotted if parts[0] == "helpers"}
+def siblings(source: str) -> set[str]:
+    """Return the modules of the package that code imports."""
+    dotted = [name.split(".") for name in imported(source)]
+    return {parts[1] for parts in dotted if parts[0] == "helpers" and len(parts) > 1}
 
 
-def parse(source: Path) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"))
+def notebooks_code() -> str:
+    paths = NOTEBOOKS.rglob("*.ipynb")
+    cells = [cell for path in paths for cell in json.loads(path.read_text("utf-8"))["cells"]]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -122,65 +57,47 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_parser_sees_every_way_to_import_a_sibling():
-    code = """
-import helpers.files, numpy
-from helpers import models as m, training
-from helpers.results import save
-from . import progress
-from .backend import tf
-def late():
-    from helpers import plotting
-"""
-    expected = {"files", "models", "training", "results", "progress", "backend", "plotting"}
-    assert siblings(ast.parse(code)) == expected
+def test_imports_run_one_way():
+    # A CycleError names the modules.
+    TopologicalSorter({name: siblings(source) for name, source in MODULES.items()}).prepare()
+    for source in MODULES.values():
+        assert not {n for n in imported(source) if re.match(r"(notebooks|tests|workflow)\b", n)}
 
 
-def test_a_change_of_the_command_line_makes_no_lesson_out_of_date():
-    assert {f"{name}.py" for name in COMMAND_LINE} == stamps._RUNNERS
+def test_every_module_is_used_by_a_lesson_or_by_another_module():
+    used = siblings(notebooks_code()).union(*map(siblings, MODULES.values()))
+    assert used == MODULES.keys() - {"__init__"}
 
 
-@every_module
-def test_every_module_has_a_line_in_the_table(source):
-    name = name_of(source)
-    assert name in MODULES, (
-        f"helpers/{name}.py is not in the table: add it to MODULES in tests/test_architecture.py, "
-        "with the modules it may import and whether it may import TensorFlow "
-        "(or to COMMAND_LINE, if it belongs to the command `course`)"
-    )
+def test_everything_public_is_used_by_a_lesson_or_by_another_module():
+    lessons = notebooks_code()
+    for module, source in MODULES.items():
+        others = "\n".join([lessons, *(text for name, text in MODULES.items() if name != module)])
+        workflow = "\n".join(
+            p.read_text("utf-8") for p in (FOLDER.parent / "workflow").glob("*.py")
+        )
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                within = len(re.findall(rf"\b{node.name}\b", source)) - 1
+                assert within or re.search(rf"\b{node.name}\b", others + workflow), (
+                    f"helpers/{module}.py: nothing uses {node.name}"
+                )
 
 
-@every_module
-def test_a_module_imports_no_siblings_but_the_allowed(source):
-    rule = MODULES.get(name_of(source), module())
-    forbidden = siblings(parse(source)) - rule.siblings
-    assert not forbidden, (
-        f"helpers/{source.name} imports {', '.join(sorted(forbidden))}: move what it needs, or "
-        "allow it in MODULES in tests/test_architecture.py"
-    )
-
-
-def test_imports_do_not_run_in_circles():
-    graph = {name: siblings(parse(source)) for name, source in zip(NAMES, SOURCES, strict=True)}
-    TopologicalSorter(graph).prepare()  # a CycleError names the modules
-
-
-def test_the_table_itself_keeps_to_the_rules():
-    for name, rule in MODULES.items():
-        assert not rule.siblings & NEVER_IMPORTED
-        assert rule.siblings <= MODULES.keys() - {name}
-        if not rule.tensorflow:
-            assert not any(MODULES[sibling].tensorflow for sibling in rule.siblings), name
+def test_the_package_stays_small():
+    lengths = {name: len(source.splitlines()) for name, source in MODULES.items()}
+    assert max(lengths.values()) <= 400, lengths
+    assert sum(lengths.values()) <= 2600, lengths
 
 
 @every_module
-def test_only_the_backend_imports_tensorflow_itself(source):
-    found = {name.split(".")[0] for name in imported(parse(source))} & {"tensorflow", "keras"}
-    assert found == ({"tensorflow", "keras"} if source.stem == "backend" else set())
+def test_only_the_backend_imports_tensorflow_itself(name):
+    found = {dotted.split(".")[0] for dotted in imported(MODULES[name])} & {"tensorflow", "keras"}
+    assert found == ({"tensorflow", "keras"} if name == "backend" else set())
 
 
 def test_what_needs_no_tensorflow_imports_none():
-    names = [name for name in NAMES if name in WITHOUT_TENSORFLOW and name != "__init__"]
+    names = sorted(MODULES.keys() - WITH_TENSORFLOW - {"__init__"})
     code = f"""
 import importlib, sys
 for name in {names!r}:
@@ -192,30 +109,20 @@ for name in {names!r}:
     assert result.returncode == 0, result.stderr
 
 
-def test_tensorflow_starts_and_compiles_in_silence():
+def test_tensorflow_starts_and_compiles_in_silence_and_blas_has_one_thread():
     result = run_python(
         """
 from helpers.backend import keras, tf
 print(float(tf.add(1.0, 2.0)))
 print(float(tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(3.0))))
-"""
-    )
-    assert result.stdout == "3.0\n6.0\n", result.stderr
-    assert result.stderr == ""
-
-
-def test_products_of_numpy_and_scipy_have_one_thread():
-    result = run_python(
-        """
-from helpers import backend
 import numpy, scipy.linalg, sklearn.decomposition
 from threadpoolctl import threadpool_info
-print([found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"])
+print({found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"})
 """
     )
-    # NumPy's and SciPy's own; Apple's Accelerate has no number of threads.
-    expected = {"[1, 1]\n", "[1]\n", "[]\n"} if sys.platform == "darwin" else {"[1, 1]\n"}
-    assert result.stdout in expected, result.stderr
+    threads = "set()" if sys.platform == "darwin" else "{1}"  # Apple's Accelerate has no number
+    assert result.stdout in {f"3.0\n6.0\n{threads}\n", "3.0\n6.0\n{1}\n"}, result.stderr
+    assert result.stderr == ""
 
 
 def test_the_backend_passes_on_what_is_no_known_chatter(capfd):
@@ -227,31 +134,23 @@ def test_the_backend_passes_on_what_is_no_known_chatter(capfd):
     assert capfd.readouterr().err == "later\n"
 
 
-def undescribed(node: ast.Module | ast.ClassDef, prefix: str = "") -> list[str]:
+def undescribed(node: ast.Module | ast.ClassDef) -> list[str]:
     """Return the public functions, classes and methods without a docstring."""
     missing = []
     for child in node.body:
-        public = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if not public or child.name.startswith("_"):
-            continue
-        if not ast.get_docstring(child):
-            missing.append(prefix + child.name)
-        if isinstance(child, ast.ClassDef):
-            missing += undescribed(child, f"{prefix}{child.name}.")
+        public = isinstance(child, ast.FunctionDef | ast.ClassDef)
+        if public and not child.name.startswith("_"):
+            missing += [child.name] * (not ast.get_docstring(child))
+            missing += undescribed(child) if isinstance(child, ast.ClassDef) else []
     return missing
 
 
 @every_module
-def test_everything_public_has_a_docstring(source):
-    tree = parse(source)
-    assert ast.get_docstring(tree), f"helpers/{source.name} has no docstring"
+def test_everything_public_has_a_docstring(name):
+    tree = ast.parse(MODULES[name])
+    assert ast.get_docstring(tree), f"helpers/{name}.py has no docstring"
     assert undescribed(tree) == []
 
 
-def test_the_package_itself_is_only_a_docstring():
-    (docstring,) = parse(FOLDER / "__init__.py").body
-    assert isinstance(docstring, ast.Expr)
-
-
 def test_no_module_is_named_for_holding_anything():
-    assert not {"utils", "util", "misc", "common"} & {Path(name).name for name in NAMES}
+    assert not {"utils", "util", "misc", "common"} & MODULES.keys()
