@@ -1,4 +1,4 @@
-"""What is made from what: lessons, claims and the site, and the studies of many seeds.
+"""What is made from what: lessons, claims, the site, and studies of many seeds.
 
 snakemake                                               every lesson that is not up to date, the site
 snakemake --config quick=True                           the same with small parameters: build/quick/
@@ -37,14 +37,13 @@ CODE = [*files("helpers", "*.*"), "requirements.lock"]
 def given(lesson, **own):
     """Return a lesson's parameters; one that it does not have ends the command at once."""
     values = SMALL.get(lesson, {}) | own | GIVEN
-    if not values:
-        return values
-    import papermill  # which takes seconds
+    if values:
+        import papermill  # which takes seconds
 
-    known = papermill.inspect_notebook(str(LESSONS[lesson]))
-    if unknown := values.keys() - known.keys():
-        names = f"{lesson} has no parameter {', '.join(unknown)}, only {', '.join(known)}"
-        raise WorkflowError(f"{names}. For one lesson alone: -- build/results/LESSON.json")
+        known = papermill.inspect_notebook(str(LESSONS[lesson]))
+        if unknown := values.keys() - known.keys():
+            names = f"{lesson} has no parameter {', '.join(unknown)}, only {', '.join(known)}"
+            raise WorkflowError(f"{names}. For one lesson alone: -- build/results/LESSON.json")
     return values
 
 
@@ -67,10 +66,11 @@ wildcard_constraints: lesson="|".join(LESSONS), dataset="[a-z_]+", seed=r"\d+"
 rule site:
     input:
         files("docs", "**/*"),
-        files("notebooks", "solutions/*.ipynb"),
+        files("notebooks", "solutions/*.ipynb") + files("notebooks", "*.png"),
         notebooks=expand(BUILD + "/notebooks/{lesson}.ipynb", lesson=LESSONS),
         claims=BUILD + "/claims.md",
     output: BUILD + "/site/index.html"
+    params: pages=BUILD + "/pages", repository=os.environ.get("COURSE_REPOSITORY")
     script: "workflow/site.py"
 
 

@@ -51,20 +51,33 @@ def test_every_lesson_runs_with_quick_parameters_on_the_other_data_set(lesson, t
 
 
 @pytest.mark.parametrize(
-    ("bad", "allowed"),
+    ("options", "message"),
     [
-        ({"steps": -5}, "parameter steps: expected a whole number, at least 10, received -5"),
-        (
-            {"dataset": "cifar"},
-            "parameter dataset: expected one of 'mnist', 'fashion_mnist', received 'cifar'",
-        ),
+        (["-p", "step", "5"], "parameter step: this lesson has none of that name, expected one of"),
+        (["-p", "steps", "-5"], "parameter steps: expected a whole number, at least 10, received"),
+        (["-p", "dataset", "cifar"], "parameter dataset: expected one of 'mnist', 'fashion_mnist'"),
+        (["-p", "learning_rate", "nan"], "parameter learning_rate: expected a number, greater"),
+        (["-y", "steps: true"], "parameter steps: expected a whole number, at least 10, received"),
+        (["-p", "code_sizes", "[5]"], "expected a list of whole numbers, each from 1 to 784 (with"),
     ],
-    ids=["steps", "dataset"],
+    ids=["unknown", "negative", "choice", "nan", "truth", "list as text"],
 )
-def test_a_bad_value_ends_with_what_is_allowed(bad, allowed, tmp_path):
-    run = papermill(tmp_path, "02_basic_autoencoder", **bad)
+def test_a_bad_parameter_ends_a_lesson_with_what_is_allowed(options, message, tmp_path):
+    notebook = NOTEBOOKS / "02_basic_autoencoder.ipynb"
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", *options]
+    run = subprocess.run(
+        [*command, notebook, tmp_path / "out.ipynb"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert run.returncode == 1
-    assert f"ValueError: {allowed}" in run.stderr
+    assert f"ValueError: {message}" in run.stderr or message in run.stderr.split("ValueError")[-1]
+    executed = [
+        c for c in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells if c.get("outputs")
+    ]
+    assert all("Training" not in str(cell.outputs) for cell in executed)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name)

@@ -85,7 +85,7 @@ def test_a_lesson_closes_as_every_lesson_does(path):
     assert headings[-4:] == ["Summary", "What to remember", "Exercises", "Further reading"]
     references = text.split("## Further reading")[1]
     assert len(re.findall(r"^- .+\((?:19|20)\d\d\)\. .+", references, re.MULTILINE)) >= 3
-    assert f"`solutions/{path.name}`" in text
+    assert f"[solutions/{path.name}](solutions/{path.name})" in text
     code = "\n".join(cell.source for cell in cells(path))
     assert f'results.save(\n    "{path.stem}"' in code
     assert "hide-cell" in tags(next(c for c in cells(path) if "results.save(" in c.source))

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import nbformat
-import papermill
 
 
 def page(results: list[Path], executed: list[Path], lessons: list[Path]) -> str:
@@ -34,8 +33,8 @@ def page(results: list[Path], executed: list[Path], lessons: list[Path]) -> str:
 def _marks(run: dict, executed: Path, lesson: Path) -> str:
     """Return, as a note, why a run's numbers are not those that the lesson speaks of."""
     marks = ["from the **sample**"] if run["source"] == "sample" else []
-    inspected = papermill.inspect_notebook(str(lesson)).values()
-    defaults = {p["name"]: ast.literal_eval(p["default"]) for p in inspected}
+    lines = ast.parse(_code(lesson, tag="parameters")[0]).body
+    defaults = {line.target.id: ast.literal_eval(line.value) for line in lines}
     others = [
         f"{name} = {value}, not {defaults.get(name)}"
         for name, value in run["parameters"].items()
@@ -43,18 +42,16 @@ def _marks(run: dict, executed: Path, lesson: Path) -> str:
     ]
     if others:
         marks.append(f"with **other parameters** ({'; '.join(others)})")
-    if _code(executed, without="injected-parameters") != _code(lesson):
+    injected = _code(executed, tag="injected-parameters")
+    if [code for code in _code(executed) if code not in injected] != _code(lesson):
         marks.append("by an **older state** of the lesson")
     return f":::{{note}}\nMeasured {', '.join(marks)}.\n:::\n\n" if marks else ""
 
 
-def _code(path: Path, without: str = "") -> list[str]:
-    cells = nbformat.read(path, as_version=4).cells
-    return [
-        cell.source
-        for cell in cells
-        if cell.cell_type == "code" and without not in cell.metadata.get("tags", [])
-    ]
+def _code(path: Path, tag: str = "") -> list[str]:
+    """Return the code cells, or those with a tag."""
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    return [c.source for c in cells if not tag or tag in c.metadata.get("tags", [])]
 
 
 def _title(lesson: Path) -> str:
