@@ -46,6 +46,8 @@ def execute(notebook: Path, copy: Path, given: dict[str, object]) -> None:
             why = f"cell [{error.exec_count}] ended with {error.ename}: {error.evalue}"
         except (CellTimeoutError, DeadKernelError) as error:
             why = f"{type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            why = "stopped by Ctrl-C"
         else:
             return
     raise SystemExit(f"\n{notebook.stem} failed: {why}\nRead how far it came in {copy}\n")
