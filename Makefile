@@ -9,13 +9,16 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3 python; do \
 	print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null && break; done)
 BIN := .venv/bin
 READY := .venv/ready
+BUILD := $(or $(COURSE_BUILD_DIR),build)
+# What stays of a notebook's cells beside their content; see CONTRIBUTING.md.
+FORM := -o -c -n $(addprefix --preserve-cell-metadata-field ,tags nbval-reason measured)
 
 help:  ## show this text
-	@echo "make course    run all lessons at full size, then open build/index.html"
+	@echo "make course    run all lessons that are not up to date, then make the site"
 	@echo "make quick     the same with small parameters on the sample, for a smoke test"
 	@echo "make test      unit tests, and every notebook executed and compared with its stored outputs"
 	@echo "make lab       open the lessons in JupyterLab"
-	@echo "make lint      style and spelling of modules, tests and notebooks"
+	@echo "make lint      style, spelling, and the form of notebooks"
 	@echo "make refresh   execute the committed notebooks again (needs the complete data)"
 	@echo "make bench     time the training loop beside Keras fit, TensorFlow 1 and others (minutes)"
 	@echo "make lock      compile requirements.lock anew"
@@ -33,12 +36,14 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 course: $(READY)
-	$(BIN)/course run
+	$(BIN)/snakemake
+	@echo "Open $(BUILD)/site/index.html in a browser."
 
 quick: $(READY)
-	COURSE_DATA=sample $(BIN)/course run --quick
+	COURSE_DATA=sample $(BIN)/snakemake --config quick=True
+	@echo "Open $(BUILD)/quick/site/index.html in a browser."
 
-# Two test modules at a time, the longest one first.
+# Two test modules at a time, the longest ones first.
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -49,10 +54,10 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
-	$(BIN)/course refresh --check
+	$(BIN)/nb-clean check $(FORM) -- notebooks
 
 refresh: $(READY)
-	$(BIN)/course refresh
+	$(BIN)/python workflow/refresh.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -63,4 +68,4 @@ lock:
 	  --quiet --output-file requirements.lock
 
 clean:
-	rm -rf build
+	rm -rf build .snakemake

@@ -15,6 +15,7 @@ from benchmarks.ways.keras_parts import loss as loss_of
 from benchmarks.work import CLASSIFIER, DEEP
 from helpers import blockwise, models, pretraining, training
 from helpers.backend import keras, tf
+from helpers.compiled import Program, StackedNetwork
 
 UNITS = (100, 50, 25, 12, 5, 5)
 EVERY = 100
@@ -135,14 +136,14 @@ def evaluation_share(n_images: int, rounds: int = 60) -> float:
     images, labels = CLASSIFIER.data()
     data = blockwise.to_tensors([images, labels])
     model = models.classifier(784, UNITS, 10, initializer=keras.initializers.Zeros())
-    session = training._Session(training._Several(model, 5), keras.optimizers.Adam(0.001))
-    session.reset([CLASSIFIER.weights()] * 5)
+    network = StackedNetwork(model, keras.optimizers.Adam(0.001), 5)
+    network.reset([CLASSIFIER.weights()] * 5, None)
     measures = {"accuracy": (_correct, [tensor[:n_images] for tensor in data])}
-    program = training._Program(
-        session, data, loss_of(CLASSIFIER), 100, 2 * EVERY, measures, jit_compile=True
-    )
+    block = training.BLOCK_STEPS, 100
+    program = Program(network, data, data, loss_of(CLASSIFIER), block, measures, jit_compile=True)
     ends = []  # of each hundred of steps
-    program.run(session, data, 2 * EVERY * rounds, 0, lambda _: ends.append(perf_counter()))
+    steps, every = 2 * EVERY * rounds, 2 * EVERY
+    training._run(program, network, data, steps, 0, every, lambda _: ends.append(perf_counter()))
     with_one, without = np.diff(ends[1:]).reshape(-1, 2).T
     return float(np.median(with_one / without)) - 1
 

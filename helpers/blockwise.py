@@ -6,6 +6,7 @@ processor's cache; in blocks they take two thirds of the time and next to no mem
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -61,20 +62,14 @@ def _can_share(array: np.ndarray) -> bool:
 
 
 def compile_mean(
-    function: RowFunction,
-    model: keras.Layer,
-    tensors: Sequence[tf.Tensor],
-    *,
-    copies: tuple[int, ...] = (),
+    function: Callable[..., tf.Tensor], tensors: Sequence[tf.Tensor], copies: tuple[int, ...] = ()
 ) -> tf.types.experimental.ConcreteFunction:
-    """Compile the mean of ``function(model, *rows)`` over all rows of some tensors.
+    """Compile the mean of ``function(*rows)`` over all rows of some tensors.
 
     Parameters
     ----------
     function : callable
-        Takes the model and a block of rows of each tensor, returns floats, shape [*copies, rows].
-    model : keras.Layer
-        Its weights are read anew at every call.
+        Takes a block of rows of each tensor, returns floats, shape [*copies, rows].
     tensors : sequence of tf.Tensor
         From `to_tensors`; only their shapes and dtypes matter here.
     copies : tuple of int
@@ -95,7 +90,7 @@ def compile_mean(
             # Every block has the same size, so the last one starts early and skips what the block
             # before it has counted.
             first = tf.minimum(start, n_rows - size)
-            values = function(model, *[_rows(tensor, first, size) for tensor in tensors])
+            values = function(*[_rows(tensor, first, size) for tensor in tensors])
             if values.shape != (*copies, size):
                 raise ValueError(
                     f"expected one value per row, ({size},), received "
@@ -126,7 +121,7 @@ def _rows(tensor: tf.Tensor, first: tf.Tensor, size: int) -> tf.Tensor:
 def mean(function: RowFunction, model: keras.Layer, *arrays: np.ndarray | tf.Tensor) -> float:
     """Return the mean of ``function(model, *rows)``, one float per row, over arrays [n, ...]."""
     tensors = to_tensors(arrays)
-    return float(compile_mean(function, model, tensors)(tensors))
+    return float(compile_mean(partial(function, model), tensors)(tensors))
 
 
 def apply(model: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray | tf.Tensor) -> np.ndarray:

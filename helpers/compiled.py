@@ -5,6 +5,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Network:
         """Return the weights of each copy."""
         return [self.model.get_weights()]
 
-    def values(self, function: Callable[..., tf.Tensor], rows: list[tf.Tensor]) -> tf.Tensor:
+    def values(self, function: Callable[..., tf.Tensor], *rows: tf.Tensor) -> tf.Tensor:
         """Return ``function(model, *rows)``, of each copy where there are several."""
         return function(self.model, *rows)
 
@@ -108,7 +109,7 @@ class StackedNetwork(Network):
         arrays = [np.moveaxis(v.numpy(), _axis(v), 0) for v in self.trained]
         return [[array[i].copy() for array in arrays] for i in range(*self.shape)]
 
-    def values(self, function: Callable[..., tf.Tensor], rows: list[tf.Tensor]) -> tf.Tensor:
+    def values(self, function: Callable[..., tf.Tensor], *rows: tf.Tensor) -> tf.Tensor:
         """Return ``function(model, *rows)`` of each copy."""
         return self._map(lambda _: function(self.model, *rows))
 
@@ -180,7 +181,9 @@ class Program:
         self._measures = {}
         for name, (function, arrays) in measures.items():
             own = arrays and blockwise.to_tensors([known.get(id(array), array) for array in arrays])
-            self._measures[name] = _compile_mean(network, function, own or tensors), own
+            values = partial(network.values, function)
+            mean = blockwise.compile_mean(values, own or tensors, network.shape)
+            self._measures[name] = mean, own
         self._thread = threading.local()
         for function in (self._steps, *(mean for mean, _ in self._measures.values())):
             self._defer_variables(function, network)
@@ -222,15 +225,6 @@ class Program:
 def _form(data: list[tf.Tensor]) -> list[tuple]:
     """Return what a compiled function takes for granted of its data."""
     return [(tensor.dtype.name, *tensor.shape) for tensor in data]
-
-
-def _compile_mean(
-    network: Network, function: blockwise.RowFunction, tensors: list[tf.Tensor]
-) -> tf.types.experimental.ConcreteFunction:
-    def values(network: Network, *rows: tf.Tensor) -> tf.Tensor:
-        return network.values(function, list(rows))
-
-    return blockwise.compile_mean(values, network, tensors, copies=network.shape)
 
 
 def _compile_block(

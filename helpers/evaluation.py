@@ -32,17 +32,7 @@ def pca_error(pca: PCA, code_size: int) -> float:
     linear in the code, with whatever encoder, does better (Eckart and Young 1936; Baldi and
     Hornik 1989).
 
-    Parameters
-    ----------
-    pca : PCA
-        From `fit_pca`.
-    code_size : int
-        Number of components kept.
-
-    Returns
-    -------
-    float
-        Squared error, summed over the pixels, mean over the images.
+    The error is summed over the pixels, mean over the images.
     """
     # scikit-learn divides by n - 1, a mean over the images divides by n.
     eigenvalues = pca.explained_variance_ * (pca.n_samples_ - 1) / pca.n_samples_
@@ -50,21 +40,7 @@ def pca_error(pca: PCA, code_size: int) -> float:
 
 
 def pca_reconstruct(pca: PCA, images: np.ndarray, code_size: int) -> np.ndarray:
-    """Return images rebuilt from their leading principal components.
-
-    Parameters
-    ----------
-    pca : PCA
-        From `fit_pca`.
-    images : numpy.ndarray, shape [n, n_pixels]
-        Any images, seen by PCA or not.
-    code_size : int
-        Number of components kept.
-
-    Returns
-    -------
-    numpy.ndarray, shape [n, n_pixels], float64
-    """
+    """Return images, shape [n, n_pixels], seen by PCA or not, rebuilt from leading components."""
     directions = pca.components_[:code_size]
     return pca.mean_ + (images - pca.mean_) @ directions.T @ directions
 
@@ -196,14 +172,6 @@ def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
 
 
 def steps_to(steps: np.ndarray, values: np.ndarray, level: float) -> int | None:
-    """Return the first measured step at which a curve has reached a level, or None if never.
-
-    Parameters
-    ----------
-    steps, values : numpy.ndarray, shape [m]
-        When something was measured, and what.
-    level : float
-        The level to reach.
-    """
+    """Return the first of the steps, shape [m], whose value reaches a level, or None."""
     reached = np.flatnonzero(values >= level)
     return int(steps[reached[0]]) if len(reached) else None

@@ -182,14 +182,10 @@ def curves(
         For example the steps at which something was measured.
     ys : mapping of str to numpy.ndarray, shape [m]
         Label -> curve.  With more than one, a legend names them.
-    xlabel, ylabel : str
-        What the axes show, with units.
     ylim : pair of float, optional
         Where the y axis begins and ends; None in place of a number lets the curves decide.
     log, log_x : bool
         Logarithmic y axis; logarithmic x axis, with a tick at each x.
-    colors : sequence of str, optional
-        One colour for each curve.
     """
     ax = ax or plt.subplots(figsize=(6.5, 3.4))[1]
     x = np.asarray(x)
@@ -218,13 +214,7 @@ def curves(
 
 
 def roc(rates: Mapping[str, tuple[np.ndarray, np.ndarray]], *, xlabel: str, ylabel: str) -> Axes:
-    """Draw receiver operating characteristics.
-
-    Parameters
-    ----------
-    rates : mapping of str to pair of numpy.ndarray, shape [m] each
-        Label -> the false and the true positive rate of one score, for falling thresholds.
-    """
+    """Draw receiver operating characteristics: label -> false and true positive rates, [m] each."""
     ax = plt.subplots(figsize=(4.2, 4))[1]
     for i, (label, (false, true)) in enumerate(rates.items()):
         ax.plot(false, true, _LINES[i % len(_LINES)], label=label)
@@ -370,15 +360,7 @@ def runs(
 def dots(
     ys: Mapping[str, np.ndarray], intervals: Mapping[str, tuple[float, float]], *, ylabel: str
 ) -> Axes:
-    """Draw every run as a dot, with the mean of its kind and an interval for it.
-
-    Parameters
-    ----------
-    ys : mapping of str to numpy.ndarray, shape [n_runs]
-        Kind -> one number a run.
-    intervals : mapping of str to (float, float)
-        Kind -> lower and upper end.
-    """
+    """Draw the runs of each kind, shape [n_runs], as dots, with their mean and an interval."""
     ax = plt.subplots(figsize=(6.5, 3.4))[1]
     for place, (kind, numbers) in enumerate(ys.items()):
         color = f"C{place}"

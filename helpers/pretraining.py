@@ -16,23 +16,12 @@ from helpers.backend import keras, tf
 
 @dataclass(frozen=True)
 class Level:
-    """One pretrained layer.
+    """One pretrained layer."""
 
-    Attributes
-    ----------
-    encoder, decoder : list of numpy.ndarray
-        Weights, shape [n_below, units] and back, and bias of each half.
-    codes : numpy.ndarray, shape [n, units], float32
-        What the encoder makes of all training rows: the next level's input.
-    history : training.History
-        Mini-batch losses, and the measure "squared error": per row, summed over the row, averaged
-        over all training rows.
-    """
-
-    encoder: list[np.ndarray]
-    decoder: list[np.ndarray]
-    codes: np.ndarray
-    history: training.History
+    encoder: list[np.ndarray]  # weights, shape [n_below, units], and bias
+    decoder: list[np.ndarray]  # weights, shape [units, n_below], and bias
+    codes: np.ndarray  # shape [n, units], float32, of all training rows: the next level's input
+    history: training.History  # with the measure "squared error", summed over a row, mean over rows
 
 
 def squared_error(model: keras.Layer, rows: tf.Tensor) -> tf.Tensor:

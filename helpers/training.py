@@ -29,46 +29,22 @@ _ADVICE = "a smaller learning rate or smaller initial weights usually help"
 
 @dataclass(frozen=True)
 class History:
-    """What happened during training.
+    """What happened during training."""
 
-    Attributes
-    ----------
-    losses : numpy.ndarray, shape [steps], float32
-        The loss of each mini-batch, before that step's update.
-    steps : numpy.ndarray, shape [m], int
-        The steps made before each measurement: 0, every, 2 x every, ... or only the last.
-    measures : dict of str to numpy.ndarray, shape [m], float64
-        Each measure's mean at those steps.
-    """
-
-    losses: np.ndarray
-    steps: np.ndarray
-    measures: dict[str, np.ndarray]
+    losses: np.ndarray  # shape [steps], float32: of each mini-batch, before that step's update
+    steps: np.ndarray  # shape [m]: how many were made at each measurement
+    measures: dict[str, np.ndarray]  # shape [m] each, float64: means over all rows at those steps
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where one of several trainings starts from.
+    """Where one of several trainings starts from, and what else it has of its own."""
 
-    Attributes
-    ----------
-    weights : list of numpy.ndarray
-        Initial weights, in the order of ``model.get_weights()``.
-    seed : int
-        Seed of the order of the mini-batches.
-    data : sequence of arrays, optional
-        What this run alone is trained on, of the same shapes and dtypes as that of the others.
-    steps : int, optional
-        Updates of this run, where the others make another number.
-    learning_rate : float, optional
-        Learning rate of this run, above 0; then the optimiser has no schedule.
-    """
-
-    weights: list[np.ndarray]
-    seed: int
-    data: Sequence[np.ndarray] | None = None
+    weights: list[np.ndarray]  # in the order of ``model.get_weights()``
+    seed: int  # of the order of the mini-batches
+    data: Sequence[np.ndarray] | None = None  # of the same shapes and dtypes as the others'
     steps: int | None = None
-    learning_rate: float | None = None
+    learning_rate: float | None = None  # above 0; then the optimiser has no schedule
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Means and outputs over many rows against NumPy, whatever the number of rows."""
 
 import gc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_mean_of_true_and_false_is_a_share(layer):
 def test_a_compiled_mean_reads_the_weights_anew(layer):
     rows = rows_of(BLOCK + 100)
     tensors = blockwise.to_tensors([rows])
-    mean = blockwise.compile_mean(summed, layer, tensors)
+    mean = blockwise.compile_mean(partial(summed, layer), tensors)
     before = mean(tensors)
     assert before.dtype == tf.float64
     assert float(before) == pytest.approx(numpy_outputs(layer, rows).sum(axis=1).mean(), rel=1e-6)
@@ -80,7 +81,7 @@ def test_a_compiled_mean_reads_the_weights_anew(layer):
 
 def test_a_compiled_mean_takes_other_arrays_of_the_same_shape(layer):
     rows, others = rows_of(BLOCK + 100), -rows_of(BLOCK + 100)
-    mean = blockwise.compile_mean(summed, layer, blockwise.to_tensors([rows]))
+    mean = blockwise.compile_mean(partial(summed, layer), blockwise.to_tensors([rows]))
     expected = numpy_outputs(layer, others).sum(axis=1).mean()
     assert float(mean(blockwise.to_tensors([others]))) == pytest.approx(expected, rel=1e-6)
 

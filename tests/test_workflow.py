@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,25 +17,21 @@ import pytest
 from conftest import NOTEBOOKS
 
 pytestmark = pytest.mark.notebooks
+posix = pytest.mark.skipif(os.name != "posix", reason="sends signals to a group of processes")
 
-ROOT = NOTEBOOKS.parent
 PLAN = "{seed: first_seed, parameters: {steps: 7}, title: score, scale: 1, scores: {a: score}}"
-PARAMETERS = """steps: int = 10  # steps to make
-first_seed: int = 0  # seed
-dataset: str = "mnist"  # data"""
-BODY = """from pathlib import Path
-from time import sleep
+PARAMETERS = "steps: int = 10  # a\nfirst_seed: int = 0  # b\ndataset: str = 'mnist'  # c"
+BODY = """from time import sleep
 from helpers import parameters, results
-parameters.check(globals(), steps=parameters.integer(1), first_seed=parameters.integer(0),
-                 dataset=parameters.choice(["mnist"]))
+any_text, number = parameters.choice([dataset]), parameters.integer(0)
+parameters.check(globals(), steps=number, first_seed=number, dataset=any_text)
 folder = results.ROOT
-with open(folder / "ran.txt", "a") as file:
-    print({name!r}, steps, first_seed, file=file)"""
+print({name!r}, steps, first_seed, file=open(folder / "ran.txt", "a"), flush=True)"""
 SAVE = """results.save({name!r}, parameters=parameters.declared(globals()), dataset=dataset,
              source="full", numbers={{"score": [0.1 * first_seed]}},
              claims=[results.Claim("It runs", "", f"{{steps}} steps", "holds")])"""
 WAIT = "(folder / 'waits').touch(); sleep(100 * (not (folder / 'go').exists()))"
-WHOLE = "build/claims.md"
+BOTH = ["01_one 10 0", "02_two 10 0"]
 
 
 class Course:
@@ -43,9 +40,9 @@ class Course:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for part in ("workflow", "profiles", "helpers"):
-            shutil.copytree(ROOT / part, folder / part)
+            shutil.copytree(NOTEBOOKS.parent / part, folder / part)
         for part in ("Snakefile", "requirements.lock"):
-            shutil.copy(ROOT / part, folder / part)
+            shutil.copy(NOTEBOOKS.parent / part, folder / part)
         (folder / "workflow" / "study.yaml").write_text(f"01_one: {PLAN}\n")
         (folder / "notebooks").mkdir()
         self.write("01_one")
@@ -56,15 +53,14 @@ class Course:
         cells = [nbformat.v4.new_markdown_cell(f"# {name}")]
         cells += [nbformat.v4.new_code_cell(source) for source in sources]
         cells[1].metadata.tags = ["parameters"]
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+        form = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata=form)
         nbformat.write(notebook, self.folder / "notebooks" / f"{name}.ipynb")
 
-    def start(self, *config: str, target: str = WHOLE) -> subprocess.Popen:
-        given = ["--config", *config] if config else []
+    def start(self, *options: str, target: str = "build/claims.md") -> subprocess.Popen:
         environment = {k: v for k, v in os.environ.items() if k != "COURSE_BUILD_DIR"}
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *given, "--", target],
+            [sys.executable, "-m", "snakemake", *options, "--", target],
             cwd=self.folder,
             env=environment | {"PYTHONPATH": str(self.folder)},
             stdout=subprocess.PIPE,
@@ -73,18 +69,26 @@ class Course:
             start_new_session=True,  # a terminal of its own, as it were: Ctrl-C reaches all of it
         )
 
-    def run(self, *config: str, target: str = WHOLE) -> tuple[int, str, list[str]]:
+    def run(self, *options: str, **target: str) -> tuple[int, str, list[str]]:
         """Return the exit code, what was said, and which lessons ran with which steps and seed."""
         (self.folder / "ran.txt").write_text("")
-        process = self.start(*config, target=target)
+        process = self.start(*options, **target)
         said, _ = process.communicate(timeout=300)
-        return process.returncode, said, self.ran()
+        return process.returncode, said, sorted((self.folder / "ran.txt").read_text().splitlines())
 
-    def ran(self) -> list[str]:
-        return sorted((self.folder / "ran.txt").read_text().splitlines())
+    def due(self, *options: str) -> int:
+        """Return how many lessons a command would run."""
+        said, _ = self.start("--dry-run", "--quiet", "host", *options).communicate(timeout=60)
+        return int(re.search(r"^lesson +(\d+)$", f"{said}\nlesson 0", re.MULTILINE)[1])
 
-    def results(self, name: str) -> Path:
-        return self.folder / "build" / "results" / f"{name}.json"
+    def wait_until_one_is_under_way(self) -> None:
+        """Wait for the lesson that waits, until Snakemake has taken note of the end of others."""
+        unfinished = self.folder / ".snakemake" / "incomplete"
+        wait_for((self.folder / "waits").exists)
+        wait_for(lambda: len(list(unfinished.glob("*"))) == 2)  # its two outputs
+
+    def numbers(self, path: str) -> dict:
+        return json.loads((self.folder / "build" / path).read_text("utf-8"))["numbers"]
 
 
 @pytest.fixture
@@ -99,37 +103,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def kernels(course: Course) -> list[psutil.Process]:
-    """Return the kernels that run in the course's folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if "ipykernel_launcher" in process.cmdline() and str(course.folder) in process.cwd():
-                found.append(process)
-        except psutil.Error:  # gone already
-            pass
-    return found
-
-
-def one_is_under_way(course: Course) -> bool:
-    """Tell whether Snakemake has taken note of the end of all jobs but the one that waits."""
-    unfinished = list((course.folder / ".snakemake" / "incomplete").glob("*"))
-    return (course.folder / "waits").exists() and len(unfinished) == 2  # its two outputs
-
-
 def test_what_has_changed_runs_again_and_nothing_else(course):
-    both = ["01_one 10 0", "02_two 10 0"]
-    assert course.run()[::2] == (0, both)
-    assert "It runs" in (course.folder / WHOLE).read_text("utf-8")
-    assert course.run()[::2] == (0, [])
-    course.write("02_two", "print('changed')")
-    assert course.run()[::2] == (0, both[1:])
-    for file in ("helpers/tables.py", "requirements.lock"):
-        with (course.folder / file).open("a") as opened:
-            opened.write("# changed\n")
-        assert course.run()[::2] == (0, both)
-    assert course.run("steps=11", target="build/results/01_one.json")[::2] == (0, ["01_one 11 0"])
-    code, said, ran = course.run("step=3")
+    assert course.run()[::2] == (0, BOTH)
+    assert "It runs" in (course.folder / "build" / "claims.md").read_text("utf-8")
+    changes = {"notebooks/02_two.ipynb": 1, "helpers/tables.py": 2, "requirements.lock": 2}
+    for file, lessons in changes.items():
+        before = (course.folder / file).read_text("utf-8")
+        (course.folder / file).write_text(before + "\n", "utf-8")
+        assert course.due() == lessons, file
+        (course.folder / file).write_text(before, "utf-8")
+        assert course.due() == 0
+    one = {"target": "build/results/01_one.json"}
+    assert course.run("--config", "steps=11", **one)[::2] == (0, ["01_one 11 0"])
+    code, said, ran = course.run("--config", "step=3")
     assert (code, ran) == (1, [])
     assert "01_one has no parameter step, only steps, first_seed, dataset" in said
 
@@ -140,51 +126,43 @@ def test_a_lesson_that_fails_is_named_and_leaves_its_notebook_to_read(course):
     assert code == 1
     assert "02_two failed: cell [3] ended with ZeroDivisionError: division by zero" in said
     assert "so far" in (course.folder / "build" / "log" / "02_two.ipynb").read_text("utf-8")
-    assert not course.results("02_two").exists()
-    assert json.loads(course.results("01_one").read_text("utf-8"))["numbers"] == {"score": [0]}
+    assert not (course.folder / "build" / "results" / "02_two.json").exists()
+    assert course.numbers("results/01_one.json") == {"score": [0]}
 
 
-def test_a_kernel_that_is_killed_ends_the_command_and_the_next_one_goes_on(course):
+@posix
+@pytest.mark.parametrize("accident", ["Ctrl-C", "a killed kernel"])
+def test_after_an_accident_the_next_command_does_the_rest(course, accident):
     course.write("02_two", WAIT)
     process = course.start()
-    wait_for(lambda: one_is_under_way(course))
-    for kernel in kernels(course):
+    course.wait_until_one_is_under_way()
+    family = psutil.Process(process.pid).children(recursive=True)
+    (kernel,) = [member for member in family if "ipykernel_launcher" in member.cmdline()]
+    if accident == "Ctrl-C":
+        code, said, _ = course.run()  # a second command meanwhile
+        assert (code, "--unlock" in said) == (1, True)
+        os.killpg(process.pid, signal.SIGINT)
+    else:
         kernel.kill()
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "02_two failed: DeadKernelError" in said
-    (course.folder / "go").touch()
-    assert course.run()[::2] == (0, ["02_two 10 0"])
-
-
-def test_ctrl_c_ends_everything_within_seconds_and_the_next_command_does_the_rest(course):
-    course.write("02_two", WAIT)
-    process = course.start()
-    wait_for(lambda: one_is_under_way(course))
-    code, said, _ = course.run()  # a second command meanwhile
-    assert code == 1
-    assert "--unlock" in said
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=20)
     assert process.returncode != 0
-    wait_for(lambda: not kernels(course))
-    assert course.results("01_one").exists()
+    assert ("stopped by Ctrl-C" if accident == "Ctrl-C" else "02_two failed: DeadKernelE") in said
+    wait_for(lambda: not kernel.is_running())
+    assert course.numbers("results/01_one.json") == {"score": [0]}
     (course.folder / "go").touch()
-    assert course.run()[::2] == (0, ["02_two 10 0"])
+    assert course.run()[::2] == (0, BOTH[1:])
 
 
+@posix
 def test_a_study_that_is_stopped_goes_on_where_it_was(course):
     course.write("01_one", f"if first_seed == 2:\n    {WAIT}")
     target = "build/study/01_one/mnist.json"
-    process = course.start("seeds=3", target=target)
-    wait_for(lambda: one_is_under_way(course))
+    process = course.start("--config", "seeds=3", target=target)
+    course.wait_until_one_is_under_way()
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=20)
     (course.folder / "go").touch()
-    code, said, ran = course.run("seeds=4", target=target)
+    code, said, ran = course.run("--config", "seeds=4", target=target)
     assert (code, ran) == (0, ["01_one 7 2", "01_one 7 3"])
     assert "| a" in said
-    found = json.loads((course.folder / target).read_text("utf-8"))
-    assert found["seeds"] == [0, 1, 2, 3]
-    assert found["numbers"]["score"] == pytest.approx([0, 0.1, 0.2, 0.3])
-    assert found["parameters"] == {"steps": 7, "dataset": "mnist"}
+    assert course.numbers("study/01_one/mnist.json")["score"] == pytest.approx([0, 0.1, 0.2, 0.3])

@@ -8,6 +8,7 @@ import numpy as np
 from benchmarks.ways.keras_parts import adam, loss, network
 from benchmarks.work import Work
 from helpers import blockwise, training
+from helpers.compiled import Network, Program, StackedNetwork
 
 
 def prepare(
@@ -21,24 +22,24 @@ def prepare(
     data = blockwise.to_tensors(work.data())
 
     # `training.train` compiles on every call. Here only the steps are to be timed.
-    def session() -> training._Session:
-        model = network(work)
-        members = training._One(model) if together == 1 else training._Several(model, together)
-        made = training._Session(members, adam())
-        made.reset([work.weights()])
+    def started() -> Network:
+        model, optimizer = network(work), adam()
+        one = together == 1
+        made = Network(model, optimizer) if one else StackedNetwork(model, optimizer, together)
+        made.reset([work.weights()], None)
         return made
 
-    sessions = [session() for _ in range(arms // together)]
-    program = training._Program(
-        sessions[0], data, loss(work), work.batch_size, every, {}, jit_compile=True
-    )
-    pool = ThreadPoolExecutor(len(sessions))
+    networks = [started() for _ in range(arms // together)]
+    block = min(every, training.BLOCK_STEPS), work.batch_size
+    program = Program(networks[0], data, data, loss(work), block, {}, jit_compile=True)
+    pool = ThreadPoolExecutor(len(networks))
 
-    def train(session: training._Session) -> np.ndarray:
-        return program.run(session, data, len(rows), 0, lambda _: None)[0].losses
+    def train(trained: Network) -> np.ndarray:
+        steps = len(rows)
+        return training._run(program, trained, data, steps, 0, every, lambda _: None)[0].losses
 
     def run() -> np.ndarray:
-        first, *_ = pool.map(train, sessions)
+        first, *_ = pool.map(train, networks)
         return first
 
     return run
