@@ -191,6 +191,7 @@ ZIPPED = gzip.compress(IMAGES, mtime=0)
         (b"\x1f\x8b\x08" + b"\0" * 7 + b"\xff" * 30, "damaged"),
         (gzip.compress(IMAGES[:-1]), r"expected content with SHA-256 \w{12}…, found \w{12}…"),
     ],
+    ids=["half", "changed at the end", "no gzip inside", "other content"],
 )
 def test_content_that_is_refused(raw, message):
     with pytest.raises(ValueError, match=message):
@@ -322,6 +323,7 @@ def test_two_at_once(use, start):
 @pytest.mark.parametrize(
     "wrong",
     [gzip.compress(idx(np.zeros((24, 28, 28)))), PACKED[TRAIN_IMAGES][:-100], b"<!DOCTYPE", b""],
+    ids=["other content", "cut off", "a page", "empty"],
 )
 def test_wrong_file_is_set_aside_and_downloaded_again(use, start, wrong):
     mirror = start(good)
