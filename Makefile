@@ -10,8 +10,8 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3 python; do \
 BIN := .venv/bin
 READY := .venv/ready
 BUILD := $(or $(COURSE_BUILD_DIR),build)
-# What stays of a notebook's cells beside their content; see CONTRIBUTING.md.
-FORM := -o -c -n $(addprefix --preserve-cell-metadata-field ,tags nbval-reason measured)
+# What stays in the metadata of a notebook's cells.
+FORM := -o -c -n $(addprefix --preserve-cell-metadata-field ,tags nbval-reason)
 
 help:  ## show this text
 	@echo "make course    run all lessons that are not up to date, then make the site"

@@ -3,8 +3,9 @@
 snakemake                                               every lesson that is not up to date, the site
 snakemake --config quick=True                           the same with small parameters: build/quick/
 snakemake --config code_size=32 -- build/results/03_deep_autoencoder.json       one lesson
-snakemake --config publish=True -- build/study/05_comparison/mnist.json         twenty seeds of one
-snakemake --config first_seed=20 -- build/study/05_comparison/mnist.json        twenty others
+snakemake build/study/05_comparison/mnist.json                                  twenty seeds of one
+snakemake --config seeds=9 first_seed=20 -- build/study/05_comparison/mnist.json     nine others
+snakemake --config publish=True -- build/study/05_comparison/mnist.json  writes data/reference/, too
 """
 
 import os
@@ -14,9 +15,12 @@ import yaml
 
 OPTIONS = {"quick": False, "publish": False, "seeds": 20, "first_seed": 0}
 GIVEN = {name: value for name, value in config.items() if name not in OPTIONS}
+OWN = {name: value for name, value in config.items() if name == "first_seed"}  # of a lesson, too
 QUICK, PUBLISH = (str(config.get(name)).lower() == "true" for name in ("quick", "publish"))
 FIRST, COUNT = (int(config.get(name, OPTIONS[name])) for name in ("first_seed", "seeds"))
 SEEDS = range(FIRST, FIRST + COUNT)
+if PUBLISH and (QUICK or GIVEN or SEEDS != range(OPTIONS["seeds"])):
+    raise WorkflowError("publish: expected seeds 0 to 19 and no other parameters")
 
 BUILD = Path(os.environ.get("COURSE_BUILD_DIR") or "build").expanduser().as_posix()
 BUILD += "/quick" * QUICK
@@ -47,17 +51,17 @@ def given(lesson, **own):
     return values
 
 
-def data():
-    """Return what decides which data a lesson finds: the setting, and the files that are there."""
+def data(lesson):
+    """Return the data setting, and whether the complete data have come since a run on the sample."""
+    setting, run = os.environ.get("COURSE_DATA") or "auto", Path(f"{BUILD}/results/{lesson}.json")
     folder = Path(os.environ.get("COURSE_DATA_DIR") or "data").expanduser()
-    sizes = [f"{path} {Path(path).stat().st_size}" for path in files(folder, "*/*.gz")]
-    return [os.environ.get("COURSE_DATA") or "auto", *sizes]
+    sampled = setting == "auto" and run.is_file() and '"source": "sample"' in run.read_text("utf-8")
+    return [setting, sampled and bool(files(folder, "*/*.gz"))]
 
 
-def cores(wildcards):
+def cores(w):
     """Return all cores for a lesson that takes times, so that nothing runs beside it."""
-    tagged = '"timing"' in LESSONS[wildcards.lesson].read_text("utf-8")
-    return workflow.cores if tagged and not QUICK else 1
+    return 1 if QUICK or '"timing"' not in LESSONS[w.lesson].read_text("utf-8") else workflow.cores
 
 
 wildcard_constraints: lesson="|".join(LESSONS), dataset="[a-z_]+", seed=r"\d+"
@@ -71,7 +75,7 @@ rule site:
         claims=BUILD + "/claims.md",
     output: BUILD + "/site/index.html"
     params: pages=BUILD + "/pages", repository=os.environ.get("COURSE_REPOSITORY")
-    script: "workflow/site.py"
+    script: "workflow/pages.py"
 
 
 rule claims:
@@ -85,29 +89,25 @@ rule claims:
 
 rule lesson:
     input: CODE, files("data/reference", "*.json"), notebook="notebooks/{lesson}.ipynb"
-    output:
-        notebook=BUILD + "/notebooks/{lesson}.ipynb",
-        results=BUILD + "/results/{lesson}.json",
+    output: notebook=BUILD + "/notebooks/{lesson}.ipynb", results=BUILD + "/results/{lesson}.json"
     log: BUILD + "/log/{lesson}.ipynb"
     params:
-        given=lambda wildcards: given(wildcards.lesson),
+        given=lambda w: given(w.lesson, **OWN),
         environment={"COURSE_BUILD_DIR": BUILD},
-        data=data(),
+        data=lambda w: data(w.lesson),
     threads: cores
     script: "workflow/lesson.py"
 
 
 use rule lesson as seed with:
     input: CODE, notebook="notebooks/{lesson}.ipynb"
-    output:
-        notebook=RUN + "/{lesson}.ipynb",
-        results=RUN + "/results/{lesson}.json",
+    output: notebook=RUN + "/{lesson}.ipynb", results=RUN + "/results/{lesson}.json"
     log: RUN + "/log.ipynb"
     params:
         given=lambda w: given(w.lesson, **STUDIES[w.lesson]["parameters"])
         | {"dataset": w.dataset, STUDIES[w.lesson]["seed"]: int(w.seed)},
         environment=lambda w: {"COURSE_BUILD_DIR": RUN.format(**w), "COURSE_DATA": "full"},
-        data=data(),
+        data="full",
     threads: 1
 
 

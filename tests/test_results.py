@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -244,7 +245,7 @@ def test_the_published_reference_results_can_be_read():
     paths = sorted((results.ROOT / "data" / "reference").glob("*.json"))
     assert paths
     for path in paths:
-        lesson, dataset = path.stem[: len("05_comparison")], path.stem[len("05_comparison_") :]
+        lesson, dataset = re.fullmatch(r"(\d\d.+?)_(mnist|fashion_mnist)", path.stem).groups()
         assert results.reference_path(lesson, dataset) == path
         reference = results.reference(lesson, dataset)
         assert reference.source == "full"
