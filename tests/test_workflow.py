@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -92,8 +92,11 @@ class Course:
 
 
 @pytest.fixture
-def course(tmp_path) -> Course:
-    return Course(tmp_path)
+def course(tmp_path) -> Iterator[Course]:
+    # A command in the background of a shell ignores Ctrl-C, and so would all that it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield Course(tmp_path)
+    signal.signal(signal.SIGINT, before)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
