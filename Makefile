@@ -43,7 +43,7 @@ quick: $(READY)
 	COURSE_DATA=sample $(BIN)/snakemake --config quick=True
 	@echo "Open $(BUILD)/quick/site/index.html in a browser."
 
-# Two test modules at a time, the longest ones first.
+# Two test modules at a time, the longest one first.
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
