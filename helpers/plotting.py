@@ -213,13 +213,30 @@ def curves(
     return ax
 
 
-def roc(rates: Mapping[str, tuple[np.ndarray, np.ndarray]], *, xlabel: str, ylabel: str) -> Axes:
-    """Draw receiver operating characteristics: label -> false and true positive rates, [m] each."""
-    ax = plt.subplots(figsize=(4.2, 4))[1]
-    for i, (label, (false, true)) in enumerate(rates.items()):
-        ax.plot(false, true, _LINES[i % len(_LINES)], label=label)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(loc="lower right")
+def numbers_kept(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Axes:
+    """Draw the course's one figure: squared error per image against how many numbers are kept.
+
+    Parameters
+    ----------
+    curves : mapping of str to pair of numpy.ndarray, shapes [m] and [m] or [n_runs, m]
+        Label -> numbers kept, and the error with as many.  One error each makes a line, several
+        runs make a line through their means and a dot for each run.
+    """
+    ax = plt.subplots(figsize=(6.5, 4))[1]
+    markers = dict(zip(curves, "ox^sDvP*", strict=False))
+    for i, (label, (kept, errors)) in enumerate(curves.items()):
+        runs, color = np.atleast_2d(errors), "black" if i == 0 else f"C{i - 1}"
+        line, marker = _LINES[i % len(_LINES)], markers[label] if len(runs) > 1 else ""
+        ax.plot(kept, runs.mean(axis=0), line, color=color, marker=marker, mfc="none", label=label)
+        if len(runs) > 1:
+            ax.plot(kept, runs.T, ls="", marker=marker, mfc="none", ms=4, color=color)
+    ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500]
+    ax.set(xscale="log", yscale="log", xlim=(0.9, 800), ylim=(0.9, 80))
+    ax.set_xticks(ticks, map(str, ticks))
+    ax.set_yticks(ticks[:6], map(str, ticks[:6]))
+    ax.minorticks_off()
+    ax.set(xlabel="numbers kept for an image", ylabel="squared error per image")
+    ax.legend()
     return ax
 
 

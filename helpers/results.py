@@ -7,6 +7,7 @@ import platform
 import secrets
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,7 @@ class Claim:
     verdict: str  # in a few words, computed from the numbers
 
 
-def table(claims: list[Claim]) -> HTML:
+def table(claims: Iterable[Claim]) -> HTML:
     """Return the claims as a table for Jupyter."""
     rows = [(c.claim, c.reported or "—", c.measured, c.verdict) for c in claims]
     return tables.table(rows, ["claim", "reported", "measured here", "verdict"])
@@ -54,7 +55,7 @@ def save(
     dataset: str,
     source: str,
     numbers: dict[str, float | list[float]],
-    claims: list[Claim],
+    claims: Iterable[Claim],
 ) -> Path:
     """Write a lesson's results to ``build/results/<lesson>.json`` and return that path.
 
@@ -71,7 +72,7 @@ def save(
         Name of the data set, and ``"full"`` or ``"sample"``.
     numbers : dict
         Every number the lesson states, by name: floats or lists of floats.
-    claims : list of Claim
+    claims : iterable of Claim
         The rows of the lesson's summary table.
 
     Raises

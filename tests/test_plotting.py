@@ -139,7 +139,7 @@ IN_A_NEW_FIGURE = [
     lambda: plotting.network([784, 100, 784], {1: "code"}),
     lambda: plotting.plane(in_points, {"x": (0, 1), "y": (0, 1)}),
     lambda: plotting.ranking({"b": 2.0, "a": 1.0}, xlabel="error", line=("mean", 1.5)),
-    lambda: plotting.roc({"score": ([0, 0, 1], [0, 0.5, 1])}, xlabel="false", ylabel="true"),
+    lambda: plotting.numbers_kept({"PCA": (np.array([1, 9]), np.array([40.0, 20]))}),
     lambda: plotting.dots({"a": np.array([1.0])}, {"a": (1.0, 1.0)}, ylabel="y"),
     lambda: plotting.runs(np.arange(3), {"a": np.ones([2, 3])}, xlabel="x", ylabel="y"),
     lambda: plotting.class_maps({"a": random_images(40, 2, 1)[..., 0]}, np.arange(40) % 10),
@@ -241,13 +241,19 @@ def test_curves_on_a_logarithmic_x_axis_have_a_tick_at_each_x(ax):
     assert words(ax.get_xticklabels(minor=True)) == []
 
 
-def test_roc_curves_have_their_rates_and_names():
-    rates = {"perfect": ([0, 0, 1], [0, 1, 1]), "fair": ([0, 0, 1], [0, 0.7, 1])}
-    ax = plotting.roc(rates, xlabel="false alarms", ylabel="found")
-    assert_lines(ax, [0, 0, 1], [true for _, true in rates.values()])
-    assert words(ax.get_legend().get_texts()) == list(rates)
-    assert len({line.get_linestyle() for line in ax.lines}) == 2
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("false alarms", "found")
+def test_the_courses_figure_shows_lines_and_every_run():
+    runs = np.array([[40.0, 8], [42, 10]])
+    ax = plotting.numbers_kept(
+        {"PCA": (np.array([1, 2, 3]), np.array([50.0, 45, 40])), "deep": (np.array([2, 20]), runs)}
+    )
+    pca, mean, *dots = ax.lines
+    np.testing.assert_array_equal(pca.get_ydata(), [50, 45, 40])
+    np.testing.assert_array_equal(mean.get_ydata(), [41, 9])
+    np.testing.assert_array_equal([line.get_ydata() for line in dots], runs)
+    assert {line.get_linestyle() for line in dots} == {"None"}
+    assert words(ax.get_legend().get_texts()) == ["PCA", "deep"]
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0.9, 800), (0.9, 80))
 
 
 def test_a_network_has_a_bar_a_size_and_a_name_for_each_layer_inside_its_axes():
