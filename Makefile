@@ -11,7 +11,7 @@ BIN := .venv/bin
 READY := .venv/ready
 BUILD := $(or $(COURSE_BUILD_DIR),build)
 # What stays in the metadata of a notebook's cells.
-FORM := -o -c -n $(addprefix --preserve-cell-metadata-field ,tags nbval-reason)
+FORM := -o -c -n $(addprefix --preserve-cell-metadata-field ,tags nbval-reason measured)
 
 help:  ## show this text
 	@echo "make course    run all lessons that are not up to date, then make the site"

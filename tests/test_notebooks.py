@@ -16,7 +16,7 @@ from conftest import LESSONS, NOTEBOOKS, SOLUTIONS, cells, name, tags
 
 from helpers import datasets, models, pretraining
 
-KEPT = ("tags", "nbval-reason")
+KEPT = ("tags", "nbval-reason", "measured")
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=name)
 each_notebook = pytest.mark.parametrize("path", [*LESSONS, *SOLUTIONS], ids=name)
 
@@ -27,7 +27,7 @@ def test_lessons_are_numbered_and_each_has_a_solution():
 
 
 def test_committed_notebooks_are_in_normal_form():
-    # What `make lint` asks, too: no metadata but tags and reasons.
+    # What `make lint` asks, too: no metadata but these.
     command = [Path(sys.executable).with_name("nb-clean"), "check", "-o", "-c", "-n"]
     for field in KEPT:
         command += ["--preserve-cell-metadata-field", field]

@@ -10,7 +10,7 @@ import nbformat
 from lesson import execute
 from nbformat import NotebookNode
 
-KEPT = {"tags", "nbval-reason"}
+KEPT = {"tags", "nbval-reason", "measured"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
