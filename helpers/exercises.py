@@ -10,6 +10,8 @@ from functools import wraps
 import numpy as np
 from scipy.stats import permutation_test
 
+from helpers import evaluation
+
 RIGHT = "Right."
 NOT_ATTEMPTED = "Not attempted yet: put your answer in place of the dots."
 NOTHING = "Not yet: received None; does the function end with `return`?"
@@ -108,7 +110,7 @@ def check_noise_directions(share: float) -> str:
 @_judged
 def check_loss(loss: Callable[..., float]) -> str:
     """Check lesson 2, exercise 1: summed squared error plus penalty, in NumPy."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng()
     images, reconstructions = rng.random((2, 6, 9))
     encoder, decoder = rng.normal(size=(9, 4)), rng.normal(size=(4, 9))
     error = np.square(images - reconstructions).sum()
@@ -137,6 +139,43 @@ def check_mean_image_error(answer: float, images: np.ndarray) -> str:
         "average over the images": variance.sum() * len(images),
     }
     return _compare(answer, variance.sum(), near, rtol=1e-3)
+
+
+@_judged
+def check_reconstruct(reconstruct: Callable[[list[np.ndarray], np.ndarray], np.ndarray]) -> str:
+    """Check lesson 2, exercise 3: images through encoder and decoder with a ReLU code."""
+    rng = np.random.default_rng()
+    images = rng.random((8, 9))
+    w_enc, b_enc, w_dec, b_dec = (rng.normal(size=size) for size in [(9, 7), 7, (7, 9), 9])
+    code = images @ w_enc + b_enc
+    right = np.maximum(code, 0) @ w_dec + b_dec
+    near = {
+        "the rectifier is missing, negative numbers reach the decoder": code @ w_dec + b_dec,
+        "the output has no rectifier": np.maximum(right, 0),
+        "the encoder's biases are missing": np.maximum(code - b_enc, 0) @ w_dec + b_dec,
+        "the decoder's biases are missing": right - b_dec,
+        "all biases are missing": np.maximum(code - b_enc, 0) @ w_dec,
+    }
+    return _compare(reconstruct([w_enc, b_enc, w_dec, b_dec], images.copy()), right, near)
+
+
+@_judged
+def check_reaches_pca(model: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> str:
+    """Check lesson 2, exercise 4: a linear autoencoder within 3 % of PCA's error."""
+    first = model if model is ... or model is None else model(images[:2])
+    if isinstance(misfit := _numbers(first, (2, images.shape[1])), str):
+        return misfit
+    codes, rebuilt = np.asarray(model.encoder(images)), np.asarray(model(images))
+    bound = evaluation.pca_error(evaluation.fit_pca(images), codes.shape[1])
+    ratio = evaluation.reconstruction_error(images, rebuilt) / bound
+    found = f"{ratio:.3f} times PCA's error with {codes.shape[1]} numbers"
+    if ratio < 1 - 1e-3:
+        return f"Not yet: {found}. No linear decoder gets below 1: there is a bug."
+    if ratio <= 1.03:
+        return f"Right. {found}."
+    if codes.min() >= 0:
+        return f"Nearly: {found}, and no code is negative: leave the rectifier out."
+    return f"Nearly: {found}: train longer, or with a larger learning rate at first."
 
 
 @_judged

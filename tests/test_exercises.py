@@ -21,6 +21,33 @@ def loss(images, reconstructions, encoder, decoder, weight_decay, *, half=0.5, a
     return error + half * weight_decay * weights
 
 
+def reconstruct(weights, images, *, code=(0, np.inf), output=-np.inf, biases=(1, 1)):
+    w_enc, b_enc, w_dec, b_dec = weights
+    codes = np.clip(images @ w_enc + biases[0] * b_enc, *code)
+    return np.maximum(codes @ w_dec + biases[1] * b_dec, output)
+
+
+class Projection:
+    """An autoencoder that keeps the first principal components, not all of their lengths."""
+
+    def __init__(self, size, *, share=1.0, rectified=False):
+        mean, directions = IMAGES.mean(axis=0), np.linalg.svd(IMAGES - IMAGES.mean(axis=0))[2]
+        kept = directions[:size]
+        low = 0 if rectified else -np.inf
+        self.encoder = lambda images: np.maximum((images - mean) @ kept.T, low)
+        self.decoder = lambda codes: share * codes @ kept + mean
+
+    def __call__(self, images):
+        return self.decoder(self.encoder(images))
+
+
+class Cheat(Projection):
+    """It does not reconstruct from the code."""
+
+    def __call__(self, images):
+        return images
+
+
 def cross_entropy(labels, logits, *, stable=True, mean=True):
     if stable:
         each = np.logaddexp(0, logits) - labels * logits
@@ -124,12 +151,18 @@ def checks_mean_image(answer):
     exercises.check_mean_image_error(answer, IMAGES)
 
 
+def checks_reaches_pca(answer):
+    exercises.check_reaches_pca(answer, IMAGES)
+
+
 VARIANCE = IMAGES.var(axis=0)
 RIGHT = [
     (exercises.check_unscale, unscale),
     (exercises.check_noise_directions, 0.9),
     (exercises.check_loss, loss),
     (checks_mean_image, VARIANCE.sum()),
+    (exercises.check_reconstruct, reconstruct),
+    (checks_reaches_pca, Projection(2)),
     (exercises.check_cross_entropy, cross_entropy),
     (exercises.check_quantise, quantise),
     (checks_weights, [2 * 77 + 18, 2 * 21 + 10]),
@@ -158,6 +191,13 @@ NEARLY = [
     (checks_mean_image, VARIANCE.mean(), "sum over the pixels"),
     (checks_mean_image, VARIANCE.sum() * len(IMAGES), "average over the images"),
     (checks_mean_image, np.square(IMAGES).sum() / len(IMAGES), "all-black"),
+    (exercises.check_reconstruct, partial(reconstruct, code=(None, None)), "rectifier is missing"),
+    (exercises.check_reconstruct, partial(reconstruct, output=0), "the output has no rectifier"),
+    (exercises.check_reconstruct, partial(reconstruct, biases=(0, 1)), "the encoder's biases"),
+    (exercises.check_reconstruct, partial(reconstruct, biases=(1, 0)), "the decoder's biases"),
+    (exercises.check_reconstruct, partial(reconstruct, biases=(0, 0)), "all biases are missing"),
+    (checks_reaches_pca, Projection(2, share=0.5), "train longer, or with a larger learning rate"),
+    (checks_reaches_pca, Projection(2, rectified=True), "leave the rectifier out"),
     (exercises.check_cross_entropy, partial(cross_entropy, mean=False), "average over everything"),
     (exercises.check_cross_entropy, partial(cross_entropy, stable=False), "±1000"),
     (exercises.check_cross_entropy, lambda x, a: -cross_entropy(x, a), "the sign is wrong"),
@@ -197,6 +237,9 @@ NOT_YET = [
     (exercises.check_noise_directions, [0.9, 0.9], "a single number, received shape (2,)"),
     (exercises.check_loss, in_list(loss), "a single number, received shape (1,)"),
     (checks_mean_image, np.mean, "expected numbers"),
+    (exercises.check_reconstruct, lambda w, images: images[0], "expected shape (8, 9)"),
+    (checks_reaches_pca, Cheat(2), "there is a bug"),
+    (checks_reaches_pca, lambda images: images[:, :2], "shape (2, 5), received shape (2, 2)"),
     (checks_weights, [(2 * 77, 18), (42, 10)], "expected shape (2,), received shape (2, 2)"),
     (checks_weights, 172 + 52, "expected shape (2,), received a single number"),
     (checks_weights, (n for n in (172, 52)), "expected numbers"),
