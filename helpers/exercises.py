@@ -71,7 +71,7 @@ def _numbers(answer: object, shape: tuple[int, ...] = ()) -> np.ndarray | str:
 
 @_judged
 def check_unscale(unscale: Callable[[np.ndarray], np.ndarray]) -> str:
-    """Check lesson 1, exercise 1: floats from 0 to 1 back to a 28 × 28 image of uint8."""
+    """Check lesson 1, exercise 2: floats from 0 to 1 back to a 28 × 28 image of uint8."""
     image = np.resize(np.arange(256, dtype=np.uint8), (28, 28))
     row = image.reshape(-1).astype(np.float32) / 255
     # Off by less than rounding allows, as after a reconstruction or in lower precision.
@@ -91,7 +91,7 @@ def check_unscale(unscale: Callable[[np.ndarray], np.ndarray]) -> str:
 
 @_judged
 def check_noise_directions(share: float) -> str:
-    """Check lesson 1, exercise 2: the share of directions that hold 90 % of pure noise."""
+    """Check lesson 1, exercise 1: the share of directions that hold 90 % of pure noise."""
     near = {
         "give the share of the directions, from 0 to 1, not their number": 0.9 * 784,
         "give the share from 0 to 1, not in per cent": 90.0,
@@ -104,6 +104,49 @@ def check_noise_directions(share: float) -> str:
             "Not yet: what is the share of one direction, if all have the same variance? "
             "(Among a few images some directions hold more, by chance.)"
         )
+    return verdict
+
+
+@_judged
+def check_pca_by_hand(pca_by_hand: Callable[[np.ndarray, int], np.ndarray]) -> str:
+    """Check lesson 1, exercise 3: images rebuilt from their k leading directions."""
+    rng = np.random.default_rng()
+    images = rng.normal(size=(30, 6), scale=[6, 5, 4, 3, 2, 1]) + rng.uniform(5, 9, size=6)
+    k = int(rng.integers(2, 5))
+    answer = pca_by_hand(images.copy(), k)
+    if np.shape(answer) == (30, k):
+        return "Nearly: these are the codes; turn them back into images."
+    centred, mean = images - images.mean(axis=0), images.mean(axis=0)
+    vectors = np.linalg.eigh(centred.T @ centred)[1]
+    leading, trailing, rows = vectors[:, -k:], vectors[:, :k], vectors[-k:].T
+    raw = np.linalg.eigh(images.T @ images)[1][:, -k:]
+    near = {
+        "subtract the mean image before you look for directions": images @ raw @ raw.T,
+        "subtract the mean image from the images that you project": images @ leading @ leading.T,
+        "subtracted from the images, the mean image is added once": mean + images @ raw @ raw.T,
+        "add the mean image back in the end": centred @ leading @ leading.T,
+        "`eigh` begins with the smallest eigenvalue": mean + centred @ trailing @ trailing.T,
+        "the directions of `eigh` are columns, not rows": mean + centred @ rows @ rows.T,
+    }
+    return _compare(answer, mean + centred @ leading @ leading.T, near)
+
+
+@_judged
+def check_winners_excess(points: float) -> str:
+    """Check lesson 1, exercise 4: how far the best of 200 guessers comes above 10 %, in points."""
+    right = np.random.default_rng().binomial(5000, 0.1, size=(500, 200))
+    excess = 100 * right.max(axis=1).mean() / 5000 - 10
+    near = {
+        "give how far above 10 %, not the winner's share itself": 10 + excess,
+        "give points (one per cent of the images is one point), not a share": excess / 100,
+        "that is the winner's excess with 500 images; with more it is smaller": excess * 10**0.5,
+        "too small: spread falls with the root of the number of images": excess / 10**0.5,
+    }
+    verdict = _compare(points, excess, near, rtol=0.2)
+    if verdict == RIGHT:
+        return f"Right. Drawn here it is {excess:.1f} points: spread falls with the root of ten."
+    if verdict == DIFFERENT:
+        return f"Not yet: too {'large' if points > excess else 'small'}."
     return verdict
 
 

@@ -139,6 +139,28 @@ def unscale(row, *, rounded=True, dtype=np.uint8):
     return (np.round(grey) if rounded else grey).astype(dtype).reshape(28, 28)
 
 
+def pca_by_hand(images, k, *, centred=True, restored=True, first=False, rows=False, codes=False):
+    mean = images.mean(axis=0)
+    deviations = images - mean if centred else images
+    vectors = np.linalg.eigh(deviations.T @ deviations)[1]
+    vectors = vectors.T if rows else vectors
+    directions = vectors[:, :k] if first else vectors[:, -k:]
+    if codes:
+        return deviations @ directions
+    return deviations @ directions @ directions.T + (mean if restored else 0)
+
+
+def projects_uncentred(images, k):
+    directions = np.linalg.eigh(np.cov(images, rowvar=False))[1][:, -k:]
+    return images @ directions @ directions.T
+
+
+def by_singular_values(images, k):
+    mean = images.mean(axis=0)
+    left, values, right = np.linalg.svd(images - mean, full_matrices=False)
+    return mean + left[:, :k] * values[:k] @ right[:k]
+
+
 def checks_weights(answer):
     exercises.check_weights_per_step(answer, 11, UNITS)
 
@@ -159,6 +181,8 @@ VARIANCE = IMAGES.var(axis=0)
 RIGHT = [
     (exercises.check_unscale, unscale),
     (exercises.check_noise_directions, 0.9),
+    (exercises.check_pca_by_hand, pca_by_hand),
+    (exercises.check_winners_excess, 1.2),
     (exercises.check_loss, loss),
     (checks_mean_image, VARIANCE.sum()),
     (exercises.check_reconstruct, reconstruct),
@@ -171,6 +195,9 @@ RIGHT = [
     (exercises.check_permutation_p_value, p_value),
 ]
 ALSO_RIGHT = [
+    (exercises.check_pca_by_hand, by_singular_values),
+    (exercises.check_winners_excess, 1.3),
+    (exercises.check_winners_excess, 1),
     (exercises.check_quantise, partial(quantise, dtype=np.float32)),
     (exercises.check_quantise, lambda codes: quantise(codes).tolist()),
     (checks_weights, np.array([2 * 77 + 18, 2 * 21 + 10])),
@@ -183,6 +210,21 @@ NEARLY = [
     (exercises.check_unscale, partial(unscale, rounded=False, dtype=float), "whole numbers"),
     (exercises.check_noise_directions, 705.6, "not their number"),
     (exercises.check_noise_directions, 90, "not in per cent"),
+    (exercises.check_pca_by_hand, partial(pca_by_hand, centred=False), "added once"),
+    (
+        exercises.check_pca_by_hand,
+        partial(pca_by_hand, centred=False, restored=False),
+        "before you look for directions",
+    ),
+    (exercises.check_pca_by_hand, projects_uncentred, "that you project"),
+    (exercises.check_pca_by_hand, partial(pca_by_hand, restored=False), "add the mean image back"),
+    (exercises.check_pca_by_hand, partial(pca_by_hand, first=True), "smallest eigenvalue"),
+    (exercises.check_pca_by_hand, partial(pca_by_hand, rows=True), "columns, not rows"),
+    (exercises.check_pca_by_hand, partial(pca_by_hand, codes=True), "these are the codes"),
+    (exercises.check_winners_excess, 11.2, "not the winner's share"),
+    (exercises.check_winners_excess, 0.012, "not a share"),
+    (exercises.check_winners_excess, 3.9, "with 500 images"),
+    (exercises.check_winners_excess, 0.39, "the root of the number of images"),
     (exercises.check_loss, partial(loss, half=1), "half of the squared weights"),
     (exercises.check_loss, partial(loss, half=0), "the penalty is missing"),
     (exercises.check_loss, partial(loss, averaged=(0, 1)), "summed, not averaged."),
@@ -235,6 +277,10 @@ NEARLY = [
 ]
 NOT_YET = [
     (exercises.check_noise_directions, [0.9, 0.9], "a single number, received shape (2,)"),
+    (exercises.check_pca_by_hand, lambda images, k: images @ images.T, "shape (30, 6)"),
+    (exercises.check_pca_by_hand, lambda images, k: images, "the numbers differ"),
+    (exercises.check_winners_excess, 2, "too large"),
+    (exercises.check_winners_excess, 0.7, "too small."),
     (exercises.check_loss, in_list(loss), "a single number, received shape (1,)"),
     (checks_mean_image, np.mean, "expected numbers"),
     (exercises.check_reconstruct, lambda w, images: images[0], "expected shape (8, 9)"),
