@@ -1,0 +1,122 @@
+"""After a full run every cell can be run again: nothing is used up, no name means two things.
+
+Each lesson runs on the sample with its quick parameters; then its quick cells run once more, from
+last to first.  For all cells, however long they take: RERUN_SECONDS=inf pytest tests/test_rerun.py
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import NOTEBOOKS, each_lesson_but, tags
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
+
+pytestmark = pytest.mark.notebooks
+
+QUICK = yaml.safe_load((NOTEBOOKS / "quick.yaml").read_text("utf-8"))
+SECONDS = float(os.environ.get("RERUN_SECONDS", 1))
+
+
+def small(path: Path) -> nbformat.NotebookNode:
+    """Return a lesson whose parameters cell ends with the small parameters of a smoke run."""
+    notebook = nbformat.read(path, as_version=4)
+    (cell,) = [cell for cell in notebook.cells if "parameters" in tags(cell)]
+    cell.source += "".join(f"\n{name} = {value!r}" for name, value in QUICK[path.stem].items())
+    return notebook
+
+
+def run_twice(notebook: nbformat.NotebookNode, results: Path, folder: Path) -> tuple[dict, dict]:
+    """Run a notebook, then its quick cells from last to first; return what both times saved.
+
+    The first code cell begins the book-keeping anew, and what a `timing` cell measures differs
+    from run to run: these run again at the end, when nothing is saved any more.
+    """
+    ipc = {"transport": "ipc", "connection_file": str(folder / "kernel.json")}
+    config = Config({"KernelManager": ipc if os.name == "posix" else {}})
+    where = {"metadata": {"path": str(NOTEBOOKS)}}
+    client = NotebookClient(
+        notebook, kernel_name="python3", timeout=600, resources=where, config=config
+    )
+    code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    quick = []
+    with client.setup_kernel():
+        for i in code:
+            start = time.perf_counter()
+            client.execute_cell(notebook.cells[i], i)
+            quick += [i] if time.perf_counter() - start < SECONDS else []
+        first = json.loads(results.read_text("utf-8"))
+        results.unlink()
+        last = {i for i in quick if i == code[0] or "timing" in tags(notebook.cells[i])}
+        (saving,) = [i for i in code if "results.save(" in notebook.cells[i].source]
+        for i in [*(i for i in reversed(quick) if i not in last), saving]:
+            client.execute_cell(notebook.cells[i], i)
+        again = json.loads(results.read_text("utf-8"))
+        for i in last:
+            client.execute_cell(notebook.cells[i], i)
+    return first, again
+
+
+def differences(first: dict, again: dict) -> dict[str, object]:
+    """Return the numbers and claims that are not the same: name or sentence -> both."""
+    claims = ({c["claim"]: c for c in saved["claims"]} for saved in (first, again))
+    both = [
+        saved["numbers"] | claimed for saved, claimed in zip((first, again), claims, strict=True)
+    ]
+    names = both[0].keys() | both[1].keys()
+    pairs = {name: (both[0].get(name), both[1].get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+@pytest.fixture
+def folder(tmp_path_factory, monkeypatch) -> Path:
+    """Return a folder for what a kernel saves, with a path that is short enough for a socket."""
+    folder = tmp_path_factory.mktemp("r")
+    monkeypatch.setenv("COURSE_DATA", "sample")
+    monkeypatch.setenv("COURSE_BUILD_DIR", str(folder))
+    return folder
+
+
+@each_lesson_but("04_stacked_pretraining", "05_comparison")
+def test_every_quick_cell_can_be_run_again(path, folder):
+    saved = folder / "results" / f"{path.stem}.json"
+    assert differences(*run_twice(small(path), saved, folder)) == {}
+
+
+MADE_UP = [
+    "import json, os, pathlib\nnumbers, claims = {}, {}",
+    "errors = [1.0, 2.0]",
+    'numbers["errors"] = errors',
+    "rows = iter([3])",
+    "PROBE",
+    "folder = pathlib.Path(os.environ['COURSE_BUILD_DIR'])\n"
+    "text = json.dumps({'numbers': numbers, 'claims': []})\n"
+    "(folder / 'saved.json').write_text(text)  # results.save(",
+]
+
+
+@pytest.mark.parametrize(
+    ("probe", "differing"),
+    [
+        ("x = 1", set()),
+        ("errors = [9.0]", {"errors"}),
+        ("errors.append(3.0)", {"errors"}),
+        ("numbers['more'] = len(numbers) + numbers.get('more', 0)", {"more"}),
+    ],
+)
+def test_what_a_second_run_changes_is_found(probe, differing, folder):
+    sources = [probe if source == "PROBE" else source for source in MADE_UP]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    assert differences(*run_twice(notebook, folder / "saved.json", folder)).keys() == differing
+
+
+def test_what_a_first_run_has_used_up_is_found(folder):
+    sources = ["next(rows)" if source == "PROBE" else source for source in MADE_UP]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    with pytest.raises(CellExecutionError, match="StopIteration"):
+        run_twice(notebook, folder / "saved.json", folder)
