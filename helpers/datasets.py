@@ -164,7 +164,7 @@ def load(name: str, source: str | None = None) -> Dataset:
     else:
         print(
             f"{dataset.title}, SAMPLE only: {counts}, because {reason}. "
-            "Numbers will differ from those of the complete data."
+            "Numbers will differ from those in the text: it speaks of the complete data."
         )
     return dataset
 

@@ -3,13 +3,14 @@
 import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 Check = Callable[[object], str]
 """``check(value)`` returns nothing for a value that is allowed, else in words what would be."""
 
 
 def check(namespace: Mapping[str, object], **allowed: Check) -> None:
-    """Check all parameters of a lesson.
+    """Check all parameters of a lesson, and print those that are not its defaults.
 
     A parameter is a name that the parameters cell annotates.  papermill puts what it is given into
     a cell behind that one, and only warns about names the lesson does not have.
@@ -31,7 +32,8 @@ def check(namespace: Mapping[str, object], **allowed: Check) -> None:
     for name in [*names, *allowed]:
         if name not in names or name not in allowed:
             raise ValueError(f"parameter {name}: expected a default and a check, found one of them")
-    for name in _injected(namespace):
+    others = _injected(namespace)
+    for name in others:
         if name not in names:
             raise ValueError(
                 f"parameter {name}: this lesson has none of that name, expected one of "
@@ -40,6 +42,9 @@ def check(namespace: Mapping[str, object], **allowed: Check) -> None:
     for name, value in names.items():
         if expected := allowed[name](value):
             raise ValueError(f"parameter {name}: expected {expected}, received {value!r}")
+    if others:
+        given = ", ".join(f"{name} = {value}" for name, value in others.items())
+        print(f"Parameters given: {given}. The text speaks of the default parameters.")
 
 
 def declared(namespace: Mapping[str, object]) -> dict[str, object]:
@@ -47,17 +52,18 @@ def declared(namespace: Mapping[str, object]) -> dict[str, object]:
     return {name: namespace[name] for name in namespace["__annotations__"]}
 
 
-def _injected(namespace: Mapping[str, object]) -> list[str]:
-    """Return what papermill's own cell assigns to; IPython keeps the sources in ``In``."""
-    cells = [source for source in namespace.get("In", []) if source.startswith("# Parameters\n")]
-    return [
-        target.id
-        for source in cells
-        for statement in ast.parse(source).body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    ]
+def _injected(namespace: Mapping[str, object]) -> dict[str, str]:
+    """Return what papermill's own cell changes; IPython keeps the sources in ``In``."""
+    for before, source in pairwise(namespace.get("In", [])):
+        if source.startswith("# Parameters\n"):
+            defaults = _assigned(before)
+            return {k: v for k, v in _assigned(source).items() if defaults.get(k) != v}
+    return {}
+
+
+def _assigned(source: str) -> dict[str, str]:
+    lines = [ast.unparse(statement).partition(" = ") for statement in ast.parse(source).body]
+    return {target.partition(":")[0]: value for target, _, value in lines}
 
 
 def integer(minimum: int, maximum: int | None = None) -> Check:

@@ -297,7 +297,7 @@ def test_no_network(use, dead, capfd):
         "MNIST, SAMPLE only: 4,000 training and 1,000 test images, because "
         f"{TRAIN_IMAGES} is missing in {folder} and cannot be downloaded: 127.0.0.1 cannot be "
         "reached; mirror.invalid cannot be reached. "
-        "Numbers will differ from those of the complete data.\n",
+        "Numbers will differ from those in the text: it speaks of the complete data.\n",
         "",
     )
     with pytest.raises(OSError, match=r"COURSE_DATA_DIR .*COURSE_DATA=sample") as caught:
@@ -413,7 +413,8 @@ def test_sample(name, monkeypatch, capfd):
     dataset = datasets.load(name)
     assert tuple(capfd.readouterr()) == (
         f"{dataset.title}, SAMPLE only: 4,000 training and 1,000 test images, because the sample "
-        "was asked for. Numbers will differ from those of the complete data.\n",
+        "was asked for. Numbers will differ from those in the text: it speaks of the complete "
+        "data.\n",
         "",
     )
     assert (dataset.name, dataset.source, len(dataset.class_names)) == (name, "sample", 10)

@@ -83,6 +83,24 @@ def test_a_name_that_papermill_injects_and_the_lesson_does_not_have_is_refused()
         parameters.check(names, steps=integer(1), seed=integer(0))
 
 
+@pytest.mark.parametrize(
+    ("injected", "said"),
+    [
+        (["# Parameters\nsteps = 10\nsizes = [1]\nrate = 1e-3\n"], ""),
+        (["# Parameters\nsteps = 5\nname = 'b'\nrate = 0.001\n"], "steps = 5, name = 'b'"),
+        (["# Parameters\nsizes = [1, 2]\n"], "sizes = [1, 2]"),
+        ([], ""),
+        (["steps = 5"], ""),
+    ],
+)
+def test_parameters_that_are_not_the_defaults_are_said(injected, said, capsys):
+    source = 'steps: int = 10  # a\nsizes: list[int] = [1]\nname: str = "a"\nrate: float = 0.001'
+    allowed = {"steps": integer(1), "sizes": integers(), "name": choice("ab"), "rate": number()}
+    parameters.check(notebook(source, *injected), **allowed)
+    line = f"Parameters given: {said}. The text speaks of the default parameters.\n"
+    assert capsys.readouterr().out == (line if said else "")
+
+
 def test_names_of_later_cells_are_none_of_papermills():
     names = notebook("steps: int = 10", "# Parameters\nsteps = 5\n", "step = 3", "#\nother = 4")
     parameters.check(names, steps=integer(1))
