@@ -5,71 +5,18 @@ notebook stays runnable from top to bottom.
 """
 
 from collections.abc import Callable
-from functools import wraps
 
 import numpy as np
+from scipy.special import expit
 from scipy.stats import permutation_test
 
 from helpers import evaluation
-
-RIGHT = "Right."
-NOT_ATTEMPTED = "Not attempted yet: put your answer in place of the dots."
-NOTHING = "Not yet: received None; does the function end with `return`?"
-DIFFERENT = "Not yet: the numbers differ from the expected ones."
+from helpers.judging import DIFFERENT, NOT_ATTEMPTED, RIGHT, compare, judged, to_numbers
 
 ROUNDING = 1e-9  # more than the order of a sum makes
 
 
-def _judged(check: Callable[..., str]) -> Callable[..., None]:
-    """Let a check print its judgement, or the error that the answer itself raised."""
-
-    @wraps(check)
-    def judged(*answer: object) -> None:
-        try:
-            print(check(*answer))
-        except Exception as error:  # whatever a learner's code may raise
-            print(f"Not yet: your answer raised {type(error).__name__}: {error}")
-
-    return judged
-
-
-def _compare(
-    answer: object, expected: object, near: dict[str, object], *, rtol: float = 1e-5
-) -> str:
-    """Compare an answer with the expected one and with what well-known slips give."""
-    numbers = _numbers(answer, np.shape(expected))
-    if isinstance(numbers, str):
-        return numbers
-    # Single precision loses digits of small numbers that come from large ones.
-    atol = rtol / 10 * np.abs(expected).max()
-    if np.allclose(numbers, expected, rtol=rtol, atol=atol):
-        return RIGHT
-    for hint, slip in near.items():
-        if np.shape(slip) == numbers.shape and np.allclose(numbers, slip, rtol=rtol, atol=atol):
-            return f"Nearly: {hint}."
-    return DIFFERENT
-
-
-def _numbers(answer: object, shape: tuple[int, ...] = ()) -> np.ndarray | str:
-    """Turn an answer into numbers of the expected shape, or say why it is none."""
-    if answer is ...:
-        return NOT_ATTEMPTED
-    if answer is None:
-        return NOTHING
-    try:
-        numbers = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        return f"Not yet: expected numbers, received a value of type {type(answer).__name__}."
-    if numbers.shape != shape:
-        expected, received = (
-            f"shape {lengths}" if lengths else "a single number"
-            for lengths in (shape, numbers.shape)
-        )
-        return f"Not yet: expected {expected}, received {received}."
-    return numbers
-
-
-@_judged
+@judged
 def check_unscale(unscale: Callable[[np.ndarray], np.ndarray]) -> str:
     """Check lesson 1, exercise 2: floats from 0 to 1 back to a 28 × 28 image of uint8."""
     image = np.resize(np.arange(256, dtype=np.uint8), (28, 28))
@@ -82,21 +29,21 @@ def check_unscale(unscale: Callable[[np.ndarray], np.ndarray]) -> str:
         "round before you convert, cutting off loses one": cut,
         "grey values are whole numbers: round, then convert": 255 * row.reshape(28, 28),
     }
-    verdict = _compare(answer, image, near)
+    verdict = compare(answer, image, near)
     received = getattr(answer, "dtype", f"a {type(answer).__name__}")
     if verdict == RIGHT and received != np.uint8:
         return f"Nearly: expected an array of dtype uint8, received {received}."
     return verdict
 
 
-@_judged
+@judged
 def check_noise_directions(share: float) -> str:
     """Check lesson 1, exercise 1: the share of directions that hold 90 % of pure noise."""
     near = {
         "give the share of the directions, from 0 to 1, not their number": 0.9 * 784,
         "give the share from 0 to 1, not in per cent": 90.0,
     }
-    verdict = _compare(share, 0.9, near, rtol=0.005)
+    verdict = compare(share, 0.9, near, rtol=0.005)
     if verdict == RIGHT:
         return "Right. In noise every direction holds the same share."
     if verdict == DIFFERENT:
@@ -107,7 +54,7 @@ def check_noise_directions(share: float) -> str:
     return verdict
 
 
-@_judged
+@judged
 def check_pca_by_hand(pca_by_hand: Callable[[np.ndarray, int], np.ndarray]) -> str:
     """Check lesson 1, exercise 3: images rebuilt from their k leading directions."""
     rng = np.random.default_rng()
@@ -128,10 +75,10 @@ def check_pca_by_hand(pca_by_hand: Callable[[np.ndarray, int], np.ndarray]) -> s
         "`eigh` begins with the smallest eigenvalue": mean + centred @ trailing @ trailing.T,
         "the directions of `eigh` are columns, not rows": mean + centred @ rows @ rows.T,
     }
-    return _compare(answer, mean + centred @ leading @ leading.T, near)
+    return compare(answer, mean + centred @ leading @ leading.T, near)
 
 
-@_judged
+@judged
 def check_winners_excess(points: float) -> str:
     """Check lesson 1, exercise 4: how far the best of 200 guessers comes above 10 %, in points."""
     right = np.random.default_rng().binomial(5000, 0.1, size=(500, 200))
@@ -142,7 +89,7 @@ def check_winners_excess(points: float) -> str:
         "that is the winner's excess with 500 images; with more it is smaller": excess * 10**0.5,
         "too small: spread falls with the root of the number of images": excess / 10**0.5,
     }
-    verdict = _compare(points, excess, near, rtol=0.2)
+    verdict = compare(points, excess, near, rtol=0.2)
     if verdict == RIGHT:
         return f"Right. Drawn here it is {excess:.1f} points: spread falls with the root of ten."
     if verdict == DIFFERENT:
@@ -150,7 +97,7 @@ def check_winners_excess(points: float) -> str:
     return verdict
 
 
-@_judged
+@judged
 def check_loss(loss: Callable[..., float]) -> str:
     """Check lesson 2, exercise 1: summed squared error plus penalty, in NumPy."""
     rng = np.random.default_rng()
@@ -167,10 +114,10 @@ def check_loss(loss: Callable[..., float]) -> str:
         "the squared error is summed, not averaged": error / 54 + penalty,
         "the penalty is missing": error,
     }
-    return _compare(answer, error + penalty, near)
+    return compare(answer, error + penalty, near)
 
 
-@_judged
+@judged
 def check_mean_image_error(answer: float, images: np.ndarray) -> str:
     """Check lesson 2, exercise 2: squared error per image of the mean image."""
     # In float64 without a copy of all images.
@@ -181,10 +128,10 @@ def check_mean_image_error(answer: float, images: np.ndarray) -> str:
         "this is the error of an all-black image": squares.sum(),
         "average over the images": variance.sum() * len(images),
     }
-    return _compare(answer, variance.sum(), near, rtol=1e-3)
+    return compare(answer, variance.sum(), near, rtol=1e-3)
 
 
-@_judged
+@judged
 def check_reconstruct(reconstruct: Callable[[list[np.ndarray], np.ndarray], np.ndarray]) -> str:
     """Check lesson 2, exercise 3: images through encoder and decoder with a ReLU code."""
     rng = np.random.default_rng()
@@ -199,14 +146,14 @@ def check_reconstruct(reconstruct: Callable[[list[np.ndarray], np.ndarray], np.n
         "the decoder's biases are missing": right - b_dec,
         "all biases are missing": np.maximum(code - b_enc, 0) @ w_dec,
     }
-    return _compare(reconstruct([w_enc, b_enc, w_dec, b_dec], images.copy()), right, near)
+    return compare(reconstruct([w_enc, b_enc, w_dec, b_dec], images.copy()), right, near)
 
 
-@_judged
+@judged
 def check_reaches_pca(model: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> str:
     """Check lesson 2, exercise 4: a linear autoencoder within 3 % of PCA's error."""
     first = model if model is ... or model is None else model(images[:2])
-    if isinstance(misfit := _numbers(first, (2, images.shape[1])), str):
+    if isinstance(misfit := to_numbers(first, (2, images.shape[1])), str):
         return misfit
     codes, rebuilt = np.asarray(model.encoder(images)), np.asarray(model(images))
     bound = evaluation.pca_error(evaluation.fit_pca(images), codes.shape[1])
@@ -221,10 +168,10 @@ def check_reaches_pca(model: Callable[[np.ndarray], np.ndarray], images: np.ndar
     return f"Nearly: {found}: train longer, or with a larger learning rate at first."
 
 
-@_judged
+@judged
 def check_cross_entropy(cross_entropy: Callable[[np.ndarray, np.ndarray], float]) -> str:
     """Check lesson 3, exercise 1: binary cross-entropy from logits, without overflow."""
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng()
     labels, logits = rng.random((5, 7)), rng.normal(size=(5, 7), scale=3)
     expected = np.mean(np.logaddexp(0, logits) - labels * logits)
     near = {
@@ -233,7 +180,7 @@ def check_cross_entropy(cross_entropy: Callable[[np.ndarray, np.ndarray], float]
         "the sign is wrong: a cross-entropy is positive": -expected,
     }
     with np.errstate(all="ignore"):
-        verdict = _compare(cross_entropy(labels, logits), expected, near)
+        verdict = compare(cross_entropy(labels, logits), expected, near)
     if verdict != RIGHT:
         return verdict
     labels, logits = np.array([[1.0, 0.5]]), np.array([[1000.0, -1000.0]])
@@ -252,10 +199,10 @@ def check_cross_entropy(cross_entropy: Callable[[np.ndarray, np.ndarray], float]
     return RIGHT
 
 
-@_judged
+@judged
 def check_quantise(quantise: Callable[[np.ndarray], np.ndarray]) -> str:
     """Check lesson 3, exercise 2: each column rounded to 256 even levels."""
-    codes = np.random.default_rng(3).normal(size=(200, 4)) * [1, 10, 0.1, 3]
+    codes = np.random.default_rng().normal(size=(200, 4)) * [1, 10, 0.1, 3]
     low, high = codes.min(axis=0), codes.max(axis=0)
 
     def values(low, high, steps=255, rounded=np.round):
@@ -269,10 +216,62 @@ def check_quantise(quantise: Callable[[np.ndarray], np.ndarray]) -> str:
         floor: values(low, high, rounded=np.floor),
         "256 levels have 255 steps between them": values(low, high, steps=256),
     }
-    return _compare(quantise(codes.copy()), values(low, high), near)
+    return compare(quantise(codes.copy()), values(low, high), near)
 
 
-@_judged
+@judged
+def check_corrupt(corrupt: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]) -> str:
+    """Check lesson 3, exercise 3: masking noise on images, shape [n, 784]."""
+    rng = np.random.default_rng()
+    images, share = rng.uniform(0.1, 1, (300, 784)), rng.uniform(0.2, 0.4)
+    answer = corrupt(given := images.copy(), share, rng)
+    numbers = to_numbers(answer, images.shape)
+    if isinstance(numbers, str):
+        return numbers
+    gone = numbers == 0
+    if not np.array_equal(given, images):
+        return "Nearly: the images handed in were changed: work on a copy."
+    if not np.array_equal(numbers[~gone], images[~gone]):
+        return "Not yet: pixels that are not set to 0 stay what they are."
+    if gone.all(axis=0).any() or gone.all(axis=1).any():
+        return "Nearly: whole rows or columns are 0: draw for each pixel of each image anew."
+    if abs(gone.mean() - (1 - share)) < 0.02:
+        return "Nearly: this is the share of the pixels that are kept."
+    if abs(gone.mean() - share) > 0.02:
+        return f"Not yet: expected {share:.0%} of the pixels at 0, received {gone.mean():.0%}."
+    return RIGHT
+
+
+@judged
+def check_denoises(
+    denoising: Callable[[np.ndarray], object], plain: Callable, images: np.ndarray
+) -> str:
+    """Check lesson 3, exercise 3: a network that fills holes, beside one that never saw any.
+
+    Both return logits for images, shape [n, 784].
+    """
+    if denoising is ...:
+        return NOT_ATTEMPTED
+    images = images[:1000]
+    holed = images * (np.random.default_rng().random(images.shape) > 0.5)
+    answer = to_numbers(denoising(holed), images.shape)
+    if isinstance(answer, str):
+        return answer
+    answer, usual = expit(answer), expit(to_numbers(plain(holed), images.shape))
+    error, holes, naive = (
+        np.square(numbers - images).sum(axis=1).mean() for numbers in (answer, holed, usual)
+    )
+    compared = f"error {error:.1f}, of the holes {holes:.1f}, of the plain network {naive:.1f}"
+    if answer.mean() < 0.7 * images.mean():
+        return f"Nearly: its images are too dark: the target is the whole image ({compared})."
+    if error < 0.6 * naive:
+        return f"{RIGHT} ({compared})"
+    if error < naive:
+        return f"Nearly: it fills holes only a little: train longer ({compared})."
+    return f"Not yet: no better than a network that never saw holes ({compared})."
+
+
+@judged
 def check_weights_per_step(answer: list[int], n_inputs: int, units: list[int]) -> str:
     """Check lesson 4, exercise 1: weights and biases trained at each level."""
     pairs = list(zip([n_inputs, *units], units, strict=False))
@@ -281,10 +280,10 @@ def check_weights_per_step(answer: list[int], n_inputs: int, units: list[int]) -
         "biases are trained as well": [2 * a * b for a, b in pairs],
         "a decoder has as many biases as its level has inputs": [2 * (a * b + b) for a, b in pairs],
     }
-    return _compare(answer, [2 * a * b + a + b for a, b in pairs], near, rtol=0)
+    return compare(answer, [2 * a * b + a + b for a, b in pairs], near, rtol=0)
 
 
-@_judged
+@judged
 def check_decode_down(decode_down: Callable[[np.ndarray, list], np.ndarray]) -> str:
     """Check lesson 4, exercise 2: top codes back to pixels through the stacked decoders."""
     rng = np.random.default_rng(4)
@@ -302,16 +301,16 @@ def check_decode_down(decode_down: Callable[[np.ndarray, list], np.ndarray]) -> 
         "every decoder has its turn, not only the topmost": codes @ top,
         "each decoder gets what the one before it gave": codes @ bottom,
     }
-    return _compare(decode_down(codes, decoders), down, near)
+    return compare(decode_down(codes, decoders), down, near)
 
 
-@_judged
+@judged
 def check_steps_to(steps_to: Callable[[np.ndarray, np.ndarray, float], int | None]) -> str:
     """Check lesson 5, exercise 1: the first measured step at which a curve reaches a level."""
     steps = np.array([0, 100, 250, 300, 400])  # not evenly
     curve = np.array([0.1, 0.5, 0.92, 0.89, 0.95])  # nearest to 0.9 where it is below
     answer = steps_to(steps, curve, 0.9)
-    if answer is not None and isinstance(misfit := _numbers(answer), str):
+    if answer is not None and isinstance(misfit := to_numbers(answer), str):
         return misfit
     if answer == 2:
         return "Nearly: give the step, not the position in the array."
@@ -338,7 +337,7 @@ def check_steps_to(steps_to: Callable[[np.ndarray, np.ndarray, float], int | Non
     return RIGHT
 
 
-@_judged
+@judged
 def check_permutation_p_value(p_value: Callable[[np.ndarray, np.ndarray], float]) -> str:
     """Check lesson 5, exercise 2: an exact permutation test of two means, in both directions."""
     cases = [
@@ -349,7 +348,7 @@ def check_permutation_p_value(p_value: Callable[[np.ndarray, np.ndarray], float]
         ([0.2, 0.6, 0.7], [0.5, 0.8, 0.9]),  # differences that are equal but for rounding
     ]
     for one, other in cases:
-        answer = _numbers(p_value(np.array(one), np.array(other)))
+        answer = to_numbers(p_value(np.array(one), np.array(other)))
         if isinstance(answer, str):
             return answer
         dealt = permutation_test((one, other), _difference).null_distribution

@@ -12,6 +12,7 @@ import numpy as np
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import LogLocator
 
 STYLE = Path(__file__).with_name("course.mplstyle")
@@ -240,40 +241,35 @@ def numbers_kept(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Axes:
     return ax
 
 
-def class_maps(maps: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
-    """Draw maps of the same examples, coloured by class, each class's number near its middle.
+def code_map(codes: np.ndarray, labels: np.ndarray, images: np.ndarray) -> Axes:
+    """Draw codes of two numbers as points, coloured by class, and some of them as their images.
 
     Parameters
     ----------
-    maps : mapping of str to numpy.ndarray, shape [n, 2]
-        Title -> points in a plane, for example codes of two numbers.
+    codes : numpy.ndarray, shape [n, 2]
     labels : numpy.ndarray, shape [n]
-        Their classes; the numbers keep classes apart where colours cannot.
+        Classes, at most ten; the images keep them apart where colours cannot.
+    images : numpy.ndarray, shape [n, 784]
+        Grey from 0 to 1, drawn in their class's colour.
     """
-    figure, axes = plt.subplots(1, len(maps), figsize=(3 * len(maps), 3.3), squeeze=False)
-    for ax, (title, points) in zip(axes[0], maps.items(), strict=True):
-        _class_map(points, labels, ax)
-        ax.set(xlabel="first", ylabel="second", title=title)
-    return figure
-
-
-def _class_map(points: np.ndarray, labels: np.ndarray, ax: Axes) -> None:
+    ax = plt.subplots(figsize=(7.5, 7.5))[1]
     colors = plt.get_cmap("tab10")
     # In random order no class covers all others.
-    order = np.random.default_rng(0).permutation(len(points))
-    ax.scatter(*points[order].T, s=4, c=colors(labels[order] % 10), linewidths=0)
-    size = np.maximum(np.ptp(points, axis=0), 1e-12)
-    placed = np.empty((0, 2))
-    for label in np.unique(labels):
-        own = points[labels == label]
-        to_middle = np.linalg.norm((own - np.median(own, axis=0)) / size, axis=1)
-        near = own[np.argsort(to_middle)[: (len(own) + 1) // 2]]
-        # Where the numbers of the classes before leave most room: they would hide each other.
-        gaps = np.linalg.norm((near[:, None] - placed) / size, axis=2)
-        x, y = near[np.argmax(gaps.min(axis=1, initial=np.inf))]
-        placed = np.vstack([placed, (x, y)])
-        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colors(label % 10)}
-        ax.text(x, y, str(label), ha="center", va="center", weight="bold", fontsize=9, bbox=box)
+    order = np.random.default_rng(0).permutation(len(codes))
+    ax.scatter(*codes[order].T, s=5, c=colors(labels[order] % 10), linewidths=0, alpha=0.6)
+    low, high = np.quantile(codes, [0.005, 0.995], axis=0)
+    (left, bottom), (right, top) = low - 0.05 * (high - low), high + 0.05 * (high - low)
+    ax.set(xlim=(left, right), xlabel="first number of the code")
+    ax.set(ylim=(bottom, top), ylabel="second number of the code")
+    places, drawn = (codes - low) / (high - low), np.empty((0, 2))
+    for i in order:
+        nearest = np.abs(drawn - places[i]).max(axis=1).min(initial=1)
+        if nearest > 0.055 and places[i].min() >= 0 and places[i].max() <= 1:
+            drawn = np.vstack([drawn, places[i]])
+            ink = np.full([28, 28, 4], colors(labels[i] % 10))
+            ink[..., 3] = images[i].reshape(28, 28)  # where there is no ink it is transparent
+            ax.add_artist(AnnotationBbox(OffsetImage(ink, zoom=0.9), codes[i], frameon=False))
+    return ax
 
 
 def plane(
@@ -297,20 +293,6 @@ def plane(
     xlabel, ylabel = ranges
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.grid(False)
-    return ax
-
-
-def ranking(values: Mapping[str, float], *, xlabel: str, line: tuple[str, float]) -> Axes:
-    """Draw numbers as named bars, the smallest at the bottom, and a dashed line to compare with.
-
-    The line is given by its name in the legend, and where it stands.
-    """
-    ax = plt.subplots(figsize=(6, 0.3 * len(values) + 0.5))[1]
-    names = sorted(values, key=values.__getitem__)
-    ax.barh(names, [values[name] for name in names])
-    ax.axvline(line[1], color="#D55E00", linestyle="--", label=line[0])
-    ax.set(xlabel=xlabel)
-    ax.legend(loc="lower right")
     return ax
 
 

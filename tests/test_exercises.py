@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.special import logit
 from scipy.stats import permutation_test
 
 from helpers import exercises
@@ -161,6 +162,31 @@ def by_singular_values(images, k):
     return mean + left[:, :k] * values[:k] @ right[:k]
 
 
+def corrupt(images, share, rng, *, size=None, flip=False, value=0.0):
+    holes = rng.random(size or images.shape) < share
+    return np.where(holes ^ flip, value, images)
+
+
+def corrupts_in_place(images, share, rng):
+    images[rng.random(images.shape) < share] = 0
+    return images
+
+
+EVEN = np.random.default_rng(9).uniform(0.3, 0.55, [50, 1]).repeat(784, axis=1)
+
+
+def fills(holed, share=1.0):
+    return logit(share * np.broadcast_to(holed.max(axis=1, keepdims=True), holed.shape))
+
+
+def copies(holed):
+    return logit(np.clip(holed, 1e-6, 1 - 1e-6))
+
+
+def checks_denoises(answer):
+    exercises.check_denoises(answer, copies, EVEN)
+
+
 def checks_weights(answer):
     exercises.check_weights_per_step(answer, 11, UNITS)
 
@@ -189,6 +215,8 @@ RIGHT = [
     (checks_reaches_pca, Projection(2)),
     (exercises.check_cross_entropy, cross_entropy),
     (exercises.check_quantise, quantise),
+    (exercises.check_corrupt, corrupt),
+    (checks_denoises, fills),
     (checks_weights, [2 * 77 + 18, 2 * 21 + 10]),
     (exercises.check_decode_down, decode),
     (exercises.check_steps_to, steps_to),
@@ -250,6 +278,12 @@ NEARLY = [
     (exercises.check_quantise, partial(quantise, axis=None), "of its own"),
     (exercises.check_quantise, partial(quantise, rounded=np.floor), "the nearest level"),
     (exercises.check_quantise, partial(quantise, steps=256), "255 steps"),
+    (exercises.check_corrupt, corrupts_in_place, "work on a copy"),
+    (exercises.check_corrupt, partial(corrupt, size=[1, 784]), "anew"),
+    (exercises.check_corrupt, partial(corrupt, size=[300, 1]), "anew"),
+    (exercises.check_corrupt, partial(corrupt, flip=True), "that are kept"),
+    (checks_denoises, copies, "too dark"),
+    (checks_denoises, partial(fills, share=1.6), "train longer"),
     (checks_weights, [77 + 7, 21 + 3], "the decoder is trained"),
     (checks_weights, [2 * 77, 2 * 21], "biases are trained"),
     (checks_weights, [2 * (77 + 7), 2 * (21 + 3)], "as many biases as its level has inputs"),
@@ -276,6 +310,10 @@ NEARLY = [
     (exercises.check_permutation_p_value, partial(p_value, allowance=0), "rounding"),
 ]
 NOT_YET = [
+    (exercises.check_corrupt, partial(corrupt, value=0.5), "stay what they are"),
+    (exercises.check_corrupt, lambda x, share, rng: corrupt(x, share / 2, rng), "% of the pixels"),
+    (checks_denoises, partial(fills, share=1.8), "no better than a network"),
+    (checks_denoises, lambda holed: fills(holed)[:, :20], "expected shape (50, 784)"),
     (exercises.check_noise_directions, [0.9, 0.9], "a single number, received shape (2,)"),
     (exercises.check_pca_by_hand, lambda images, k: images @ images.T, "shape (30, 6)"),
     (exercises.check_pca_by_hand, lambda images, k: images, "the numbers differ"),

@@ -138,11 +138,12 @@ IN_A_NEW_FIGURE = [
     *(lambda draw=draw: draw(None) for draw in ON_AXES),
     lambda: plotting.network([784, 100, 784], {1: "code"}),
     lambda: plotting.plane(in_points, {"x": (0, 1), "y": (0, 1)}),
-    lambda: plotting.ranking({"b": 2.0, "a": 1.0}, xlabel="error", line=("mean", 1.5)),
     lambda: plotting.numbers_kept({"PCA": (np.array([1, 9]), np.array([40.0, 20]))}),
     lambda: plotting.dots({"a": np.array([1.0])}, {"a": (1.0, 1.0)}, ylabel="y"),
     lambda: plotting.runs(np.arange(3), {"a": np.ones([2, 3])}, xlabel="x", ylabel="y"),
-    lambda: plotting.class_maps({"a": random_images(40, 2, 1)[..., 0]}, np.arange(40) % 10),
+    lambda: plotting.code_map(
+        random_images(40, 2, 1)[..., 0], np.arange(40) % 10, np.zeros([40, 784])
+    ),
     lambda: plotting.named_grid(random_images(7), list("abcdefg")),
     lambda: plotting.above_below({"images": np.zeros([10, 784])}),
     lambda: plotting.filters({"units": random_images(7, 28, 28).reshape(7, 784)}),
@@ -272,31 +273,24 @@ def test_a_network_has_a_bar_a_size_and_a_name_for_each_layer_inside_its_axes():
     assert all(left <= x <= right and bottom <= y <= top for x, y in points)
 
 
-def test_class_maps_show_every_point_and_number_the_classes_where_they_are():
-    labels = np.arange(30) % 3
-    maps = np.random.default_rng(0).random([2, 30, 2]) + 10.0 * labels[:, None]
-    figure = plotting.class_maps(dict(zip(["one", "other"], maps, strict=True)), labels)
-    assert [ax.get_title() for ax in figure.axes] == ["one", "other"]
-    for ax, points in zip(figure.axes, maps, strict=True):
-        (drawn,) = ax.collections
-        offsets = np.asarray(drawn.get_offsets())
-        np.testing.assert_array_equal(np.sort(offsets, axis=0), np.sort(points, axis=0))
-        assert len({tuple(color) for color in drawn.get_facecolors()}) == 3
-        assert words(ax.texts) == ["0", "1", "2"]
-        for label, text in enumerate(ax.texts):
-            own = points[labels == label]
-            assert text.get_position() in map(tuple, own)
-            far = np.linalg.norm(own - np.median(own, axis=0), axis=1)
-            at = np.linalg.norm(text.get_position() - np.median(own, axis=0))
-            assert at <= np.median(far)
-        assert (ax.get_xlabel(), ax.get_ylabel()) == ("first", "second")
-
-
-def test_the_numbers_of_classes_that_lie_on_each_other_do_not():
-    points, labels = np.random.default_rng(1).normal(size=[200, 2]), np.arange(200) % 2
-    (ax,) = plotting.class_maps({"": points}, labels).axes
-    one, other = (np.array(text.get_position()) for text in ax.texts)
-    assert np.linalg.norm(one - other) > 0.8
+def test_a_code_map_shows_every_point_and_images_that_do_not_hide_each_other():
+    rng, labels = np.random.default_rng(0), np.arange(300) % 3
+    codes, images = rng.normal(size=[300, 2]), rng.random([300, 784])
+    ax = plotting.code_map(codes, labels, images)
+    (drawn,) = ax.collections
+    offsets = np.asarray(drawn.get_offsets())
+    np.testing.assert_array_equal(np.sort(offsets, axis=0), np.sort(codes, axis=0))
+    assert len({tuple(color) for color in drawn.get_facecolors()}) == 3
+    boxes = [artist for artist in ax.artists if hasattr(artist, "offsetbox")]
+    assert 20 < len(boxes) < 300
+    size = np.ptp(np.quantile(codes, [0.005, 0.995], axis=0), axis=0)
+    places = np.array([box.xy for box in boxes])
+    for number, box in enumerate(boxes):
+        (at,) = np.flatnonzero((codes == box.xy).all(axis=1))
+        ink = box.offsetbox.get_data()[..., 3].reshape(-1)
+        np.testing.assert_array_equal(ink, images[at])
+        others = np.delete(places, number, axis=0)
+        assert (np.abs((others - box.xy) / size).max(axis=1) > 0.05).all()
 
 
 def test_a_plane_shows_what_is_drawn_at_each_point_where_the_point_is():
@@ -308,16 +302,6 @@ def test_a_plane_shows_what_is_drawn_at_each_point_where_the_point_is():
     cells = pixels_of(ax).reshape(12, 2, 12, 3).swapaxes(1, 2)
     expected = [[in_points(x, y) for x in range(12)] for y in range(13, 1, -1)]
     np.testing.assert_allclose(cells, expected)
-
-
-def test_a_ranking_goes_from_the_smallest_upwards_beside_its_line():
-    values = {"loops": 9.0, "strokes": 4.0, "crossings": 7.0}
-    ax = plotting.ranking(values, xlabel="squared error", line=("all", 6.0))
-    assert words(ax.get_yticklabels()) == ["strokes", "crossings", "loops"]
-    assert [bar.get_width() for bar in ax.patches] == [4, 7, 9]
-    assert [list(line.get_xdata()) for line in ax.lines] == [[6, 6]]
-    assert words(ax.get_legend().get_texts()) == ["all"]
-    assert ax.get_xlabel() == "squared error"
 
 
 def test_a_named_grid_shows_every_image_above_its_name():
