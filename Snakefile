@@ -3,7 +3,7 @@
 snakemake                                               every lesson that is not up to date, the site
 snakemake --config quick=True                           the same with small parameters: build/quick/
 snakemake --config code_size=32 -- build/results/03_deep_autoencoder.json       one lesson
-snakemake build/study/05_comparison/mnist.json                                  twenty seeds of one
+snakemake build/study/05_comparison/mnist.json                            once for each of its seeds
 snakemake --config seeds=9 first_seed=20 -- build/study/05_comparison/mnist.json     nine others
 snakemake --config publish=True -- build/study/05_comparison/mnist.json  writes data/reference/, too
 """
@@ -13,14 +13,13 @@ from pathlib import Path
 
 import yaml
 
-OPTIONS = {"quick": False, "publish": False, "seeds": 20, "first_seed": 0}
+OPTIONS = {"quick", "publish", "seeds", "first_seed"}
 GIVEN = {name: value for name, value in config.items() if name not in OPTIONS}
 OWN = {name: value for name, value in config.items() if name == "first_seed"}  # of a lesson, too
 QUICK, PUBLISH = (str(config.get(name)).lower() == "true" for name in ("quick", "publish"))
-FIRST, COUNT = (int(config.get(name, OPTIONS[name])) for name in ("first_seed", "seeds"))
-SEEDS = range(FIRST, FIRST + COUNT)
-if PUBLISH and (QUICK or GIVEN or SEEDS != range(OPTIONS["seeds"])):
-    raise WorkflowError("publish: expected seeds 0 to 19 and no other parameters")
+FIRST = int(config.get("first_seed", 0))
+if PUBLISH and len(config) > 1:
+    raise WorkflowError("publish: expected the seeds of workflow/study.yaml, and no other option")
 
 BUILD = Path(os.environ.get("COURSE_BUILD_DIR") or "build").expanduser().as_posix()
 BUILD += "/quick" * QUICK
@@ -28,6 +27,7 @@ RUN = BUILD + "/study/{lesson}/{dataset}/{seed}"
 LESSONS = {path.stem: path for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))}
 SMALL = yaml.safe_load(Path("notebooks/quick.yaml").read_text("utf-8")) if QUICK else {}
 STUDIES = yaml.safe_load(Path("workflow/study.yaml").read_text("utf-8"))
+SEEDS = {k: range(FIRST, FIRST + int(config.get("seeds", v["seeds"]))) for k, v in STUDIES.items()}
 
 
 def files(folder, pattern):
@@ -113,7 +113,7 @@ use rule lesson as seed with:
 
 rule study:
     input:
-        runs=[RUN.replace("{seed}", str(seed)) + "/results/{lesson}.json" for seed in SEEDS],
+        runs=lambda w: expand(RUN + "/results/{lesson}.json", seed=SEEDS[w.lesson], **w),
         plans="workflow/study.yaml",
     output: BUILD + "/study/{lesson}/{dataset}.json"
     params: publish=PUBLISH

@@ -152,8 +152,9 @@ class Reference:
     @property
     def described(self) -> str:
         """What was run, in one line."""
+        unit = "steps" if "steps" in self.parameters else "epochs"
         return (
-            f"reference: {len(self.seeds)} seeds, {self.parameters['steps']:,} steps, "
+            f"reference: {len(self.seeds)} seeds, {self.parameters[unit]:,} {unit}, "
             f"{self.dataset} ({self.source} data), TensorFlow {self.versions['tensorflow']}"
         )
 

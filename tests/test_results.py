@@ -249,9 +249,12 @@ def test_the_published_reference_results_can_be_read():
         assert results.reference_path(lesson, dataset) == path
         reference = results.reference(lesson, dataset)
         assert reference.source == "full"
-        assert len(reference.seeds) == 20
-        assert all(len(values) == 20 for values in reference.numbers.values())
-        assert "20 seeds" in reference.described
+        count = len(reference.seeds)
+        assert all(len(values) == count for values in reference.numbers.values())
+        unit = "30,000 steps" if lesson == "05_comparison" else "epochs"
+        assert re.match(
+            rf"reference: {count} seeds, .*{unit}, {dataset} \(full data\)", reference.described
+        )
 
 
 def test_where_there_are_no_reference_results_there_is_none():

@@ -1,18 +1,21 @@
 """What a study publishes follows from its reference results, and what is published still does."""
 
+import ast
 import json
 
 import numpy as np
+import papermill
 import pytest
 import study
 import yaml
 from conftest import NOTEBOOKS
 
-from helpers import results
+from helpers import datasets, results
 
 ROOT = NOTEBOOKS.parent
 PLANS = yaml.safe_load((ROOT / "workflow" / "study.yaml").read_text("utf-8"))
 each_plan = pytest.mark.parametrize("lesson", PLANS)
+each_with_scores = pytest.mark.parametrize("lesson", [k for k, v in PLANS.items() if "scores" in v])
 
 
 def run(seed: int, **changes: object) -> dict:
@@ -20,7 +23,7 @@ def run(seed: int, **changes: object) -> dict:
     base = {
         "dataset": "mnist",
         "source": "full",
-        "versions": {"numpy": "2"},
+        "versions": {"tensorflow": "2"},
         "machine": f"m{seed % 2}",
     }
     numbers = {"accuracy": [0.5 + seed / 100], "curve": [[1.0, 2.0]], "one": 1 / 3}
@@ -35,6 +38,32 @@ def test_runs_that_differ_in_their_seed_become_one_reference():
     }  # fmt: skip
     assert reference.machine == "m0; m1"
     assert results.Reference(**json.loads(study.text(reference))) == reference
+    assert reference.described.startswith("reference: 2 seeds, 3 steps, mnist (full data), Tens")
+
+
+def test_a_lesson_that_counts_epochs_is_described_by_them():
+    reference = study.collect(
+        {seed: run(seed, parameters={"seed": seed, "epochs": 20}) for seed in (0, 1)}, "seed"
+    )
+    assert reference.described.startswith("reference: 2 seeds, 20 epochs, mnist")
+
+
+@pytest.mark.parametrize("dataset", datasets.NAMES)
+def test_a_plan_without_scores_publishes_the_reference_and_nothing_else(
+    dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(results, "ROOT", tmp_path)
+    reference = study.collect({0: run(0, dataset=dataset)}, "seed")
+    study.publish("03_deep", reference, {"seed": "seed", "seeds": 1, "parameters": {}})
+    assert results.reference("03_deep", dataset) == reference
+    files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [f"03_deep_{dataset}.json"]
+
+
+def test_snakemakes_part_stays_small():
+    assert len((ROOT / "Snakefile").read_text("utf-8").splitlines()) <= 120
+    parts = [p for p in (ROOT / "workflow").iterdir() if p.is_file()]
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in parts) <= 400
 
 
 @pytest.mark.parametrize("change", [{"source": "sample"}, {"parameters": {"seed": 4, "steps": 9}}])
@@ -52,9 +81,24 @@ def test_the_permutation_test_tells_equal_sets_from_different_ones():
 
 
 @each_plan
+@pytest.mark.parametrize("dataset", datasets.NAMES)
+def test_a_published_reference_is_what_its_plan_says_of_the_lesson_as_it_is(lesson, dataset):
+    plan, reference = PLANS[lesson], results.reference(lesson, dataset)
+    assert reference, f"run: snakemake --config publish=True -- build/study/{lesson}/{dataset}.json"
+    assert study.text(reference) == results.reference_path(lesson, dataset).read_text("utf-8")
+    assert reference.seeds == list(range(plan["seeds"]))
+    declared = papermill.inspect_notebook(str(NOTEBOOKS / f"{lesson}.ipynb")).values()
+    defaults = {p["name"]: ast.literal_eval(p["default"]) for p in declared}
+    expected = defaults | plan["parameters"] | {"dataset": dataset}
+    counts = ("n_seeds", plan["seed"])  # a run has one seed
+    assert {k: v for k, v in expected.items() if k not in counts} == {
+        k: v for k, v in reference.parameters.items() if k not in counts
+    }
+
+
+@each_with_scores
 def test_what_is_published_follows_from_the_reference(lesson):
     plan, reference = PLANS[lesson], results.reference(lesson, "mnist")
-    assert study.text(reference) == results.reference_path(lesson, "mnist").read_text("utf-8")
     expected = json.loads((ROOT / "tests" / "expected_results.json").read_text("utf-8"))
     assert study.bands(reference, plan).items() <= expected["full"][lesson].items()
     readme = (ROOT / "README.md").read_text("utf-8")

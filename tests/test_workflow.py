@@ -19,7 +19,8 @@ from conftest import NOTEBOOKS
 pytestmark = pytest.mark.notebooks
 posix = pytest.mark.skipif(os.name != "posix", reason="sends signals to a group of processes")
 
-PLAN = "{seed: first_seed, parameters: {steps: 7}, title: score, scale: 1, scores: {a: score}}"
+SCORES = "title: score, scale: 1, scores: {a: score}"
+PLAN = "01_one: {{seed: first_seed, seeds: {seeds}, parameters: {{steps: 7}}, {scores}}}"
 PARAMETERS = "steps: int = 10  # a\nfirst_seed: int = 0  # b\ndataset: str = 'mnist'  # c"
 BODY = """from time import sleep
 from helpers import parameters, results
@@ -43,7 +44,7 @@ class Course:
             shutil.copytree(NOTEBOOKS.parent / part, folder / part)
         for part in ("Snakefile", "requirements.lock"):
             shutil.copy(NOTEBOOKS.parent / part, folder / part)
-        (folder / "workflow" / "study.yaml").write_text(f"01_one: {PLAN}\n")
+        (folder / "workflow" / "study.yaml").write_text(PLAN.format(seeds=9, scores=SCORES))
         (folder / "notebooks").mkdir()
         self.write("01_one")
         self.write("02_two")
@@ -169,3 +170,22 @@ def test_a_study_that_is_stopped_goes_on_where_it_was(course):
     assert (code, ran) == (0, ["01_one 7 2", "01_one 7 3"])
     assert "| a" in said
     assert course.numbers("study/01_one/mnist.json")["score"] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_a_study_has_its_own_number_of_seeds_and_publishes_no_others(course):
+    (course.folder / "workflow" / "study.yaml").write_text(PLAN.format(seeds=2, scores=""))
+    target = "build/study/01_one/mnist.json"
+    for others in ("first_seed=1", "steps=3"):
+        code, said, ran = course.run("--config", "publish=True", others, target=target)
+        assert (code, ran) == (1, [])
+        assert "publish: expected the seeds of workflow/study.yaml" in said
+    assert course.run("--config", "publish=True", target=target)[::2] == (
+        0,
+        ["01_one 7 0", "01_one 7 1"],
+    )
+    published = course.folder / "data" / "reference" / "01_one_mnist.json"
+    assert json.loads(published.read_text("utf-8"))["seeds"] == [0, 1]
+    others = course.run("--config", "first_seed=1", target=target)
+    assert others[::2] == (0, ["01_one 7 2"])
+    assert "reference: 2 seeds, 7 steps, mnist (full data)" in others[1]
+    assert json.loads(published.read_text("utf-8"))["seeds"] == [0, 1]
