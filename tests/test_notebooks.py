@@ -14,7 +14,7 @@ import papermill
 import pytest
 from conftest import LESSONS, NOTEBOOKS, SOLUTIONS, cells, each_lesson_but, name, tags
 
-from helpers import datasets, models, pretraining
+from helpers import datasets, evaluation, models, pretraining
 
 KEPT = ("tags", "nbval-reason", "measured")
 OLD = ("04_stacked_pretraining", "05_comparison")
@@ -274,6 +274,16 @@ def test_lesson_1_scales_and_splits_as_datasets_does(sample):
         np.testing.assert_array_equal(images, part.images)
         np.testing.assert_array_equal(labels, part.labels)
     np.testing.assert_array_equal(lesson["scale"](sample.test_images), expected.test.images)
+
+
+def test_lesson_1_encodes_and_decodes_as_evaluation_does(sample):
+    images = datasets.split(sample).test.images
+    pca = evaluation.fit_pca(images)
+    lesson = definitions("01_data_loading", mean=pca.mean_, directions=pca.components_)
+    codes = lesson["encode"](images[:5], 20)
+    assert codes.shape == (5, 20)
+    rebuilt = evaluation.pca_reconstruct(pca, images[:5], 20)
+    np.testing.assert_allclose(lesson["decode"](codes), rebuilt, atol=1e-9)
 
 
 def test_lesson_2_builds_the_autoencoder_of_models():
