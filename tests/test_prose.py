@@ -99,19 +99,21 @@ def until_reading(path: Path) -> list[nbformat.NotebookNode]:
 
 @each_lesson_but("05_comparison")
 def test_every_number_in_prose_is_named_and_lies_in_its_band(path):
-    found = {
-        cell.source[:60]: wrong
+    bands = BANDS[path.stem]
+    found = [
+        f"{wrong}: {cell.source[:60]!r}…"
         for cell in until_reading(path)
-        if (wrong := faults(cell.source, cell.metadata.get("measured", {}), BANDS[path.stem]))
-    }
-    assert found == {}
+        for wrong in sorted(faults(cell.source, cell.metadata.get("measured", {}), bands))
+    ]
+    assert not found, "\n".join(found)
     assert not [cell.source for cell in cells(path) if "measured" in cell.metadata]
 
 
 @each_lesson_but("04_stacked_pretraining", "05_comparison")
 def test_no_phrase_stands_in_for_a_finding(path):
-    found = {c.source[:60]: evasions(c.source) for c in cells(path, "markdown")}
-    assert {start: phrases for start, phrases in found.items() if phrases} == {}
+    found = [f"{evasions(c.source)}: {c.source[:60]!r}…" for c in cells(path, "markdown")]
+    found = [line for line in found if not line.startswith("[]")]
+    assert not found, "\n".join(found)
 
 
 @each_lesson_but("04_stacked_pretraining", "05_comparison")
