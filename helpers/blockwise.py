@@ -64,21 +64,10 @@ def _can_share(array: np.ndarray) -> bool:
 def compile_mean(
     function: Callable[..., tf.Tensor], tensors: Sequence[tf.Tensor], copies: tuple[int, ...] = ()
 ) -> tf.types.experimental.ConcreteFunction:
-    """Compile the mean of ``function(*rows)`` over all rows of some tensors.
+    """Compile the mean of ``function(*rows)``, floats of shape [*copies, rows], over all rows.
 
-    Parameters
-    ----------
-    function : callable
-        Takes a block of rows of each tensor, returns floats, shape [*copies, rows].
-    tensors : sequence of tf.Tensor
-        From `to_tensors`; only their shapes and dtypes matter here.
-    copies : tuple of int
-        Axes in front of the rows, for copies of a model.
-
-    Returns
-    -------
-    ConcreteFunction
-        Takes a list of such tensors, returns the means, float64, shape [*copies].
+    It takes a list of tensors with the shapes and dtypes of those given here (from `to_tensors`),
+    and returns means, float64, shape [*copies].
     """
     n_rows = len(tensors[0])
     size = _block_size(n_rows)

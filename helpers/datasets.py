@@ -80,7 +80,6 @@ class _Origin:
     title: str
     class_names: tuple[str, ...]
     mirrors: tuple[str, ...]
-    sizes: tuple[int, ...]  # bytes as first published: lengths of progress bars, never checked
     sha256: tuple[str, ...]  # of the uncompressed bytes
 
 
@@ -92,7 +91,6 @@ _ORIGINS = {
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
         ),
-        sizes=(9_912_422, 28_881, 1_648_877, 4_542),
         sha256=(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -110,7 +108,6 @@ _ORIGINS = {
             "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         ),
-        sizes=(26_421_880, 29_515, 4_422_102, 5_148),
         sha256=(
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -248,10 +245,9 @@ def _parse_idx(content: bytes) -> np.ndarray:
 
 def _load_full(name: str) -> Dataset:
     folder, origin = _folder(name), _ORIGINS[name]
-    each = zip(_PARTS, _FILES, origin.sizes, origin.sha256, strict=True)
     arrays = {
-        part: _parse_idx(_verified_content(folder / file, size, sha256, origin.mirrors))
-        for part, file, size, sha256 in each
+        part: _parse_idx(_verified_content(folder / file, sha256, origin.mirrors))
+        for part, file, sha256 in zip(_PARTS, _FILES, origin.sha256, strict=True)
     }
     return _checked(name, "full", arrays, (folder / "train-*.gz", folder / "t10k-*.gz"))
 
@@ -293,7 +289,7 @@ def _checked(
     return Dataset(name, _ORIGINS[name].title, source, _ORIGINS[name].class_names, **arrays)
 
 
-def _verified_content(path: Path, size: int, sha256: str, mirrors: tuple[str, ...]) -> bytes:
+def _verified_content(path: Path, sha256: str, mirrors: tuple[str, ...]) -> bytes:
     """Return a file's uncompressed bytes, downloading it where it is missing or wrong."""
     place, damaged = f"{path.name} in {_shown(path.parent)}", False
     try:
@@ -311,7 +307,7 @@ def _verified_content(path: Path, size: int, sha256: str, mirrors: tuple[str, ..
                 path.replace(path.with_name(f"{path.name}.corrupt"))
         with tempfile.TemporaryDirectory(prefix=".download-", dir=path.parent) as temporary:
             part = Path(temporary) / path.name
-            content = _download(part, size, sha256, mirrors)
+            content = _download(part, sha256, mirrors)
             try:
                 part.replace(path)
             except PermissionError:
@@ -339,7 +335,7 @@ def _verify(raw: bytes, sha256: str) -> bytes:
     return content
 
 
-def _download(part: Path, size: int, sha256: str, mirrors: tuple[str, ...]) -> bytes:
+def _download(part: Path, sha256: str, mirrors: tuple[str, ...]) -> bytes:
     """Download a file from the first mirror that has it and return its uncompressed bytes."""
     reasons, waiting = {}, list(mirrors)
     for attempt in range(_ROUNDS):
@@ -347,7 +343,8 @@ def _download(part: Path, size: int, sha256: str, mirrors: tuple[str, ...]) -> b
             time.sleep(_PAUSE)
         for mirror in tuple(waiting):
             try:
-                with progress.bar(size, part.name, unit="B", unit_scale=True) as bar:
+                # pooch sets the bar's length, but takes one of length 0 for none.
+                with progress.bar(1, part.name, unit="B", unit_scale=True) as bar:
                     get = pooch.HTTPDownloader(bar, chunk_size=1 << 16, timeout=_TIMEOUT)
                     get(mirror + part.name, str(part), None)
                 return _verify(part.read_bytes(), sha256)

@@ -1,5 +1,6 @@
 """Progress bars for people, and none for machines."""
 
+from IPython import get_ipython
 from tqdm.auto import tqdm
 
 
@@ -9,10 +10,6 @@ def is_headless() -> bool:
     A front end such as JupyterLab lets a cell ask its user for input; papermill, nbclient and
     nbval do not.
     """
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return True
     kernel = getattr(get_ipython(), "kernel", None)
     return not getattr(kernel, "_allow_stdin", False)
 
