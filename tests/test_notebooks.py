@@ -244,6 +244,17 @@ def test_default_parameters_have_not_been_overwritten(path):
     assert not any("injected-parameters" in tags(cell) for cell in cells(path))
 
 
+def test_the_teachers_page_names_sections_that_are_there():
+    page = (NOTEBOOKS.parent / "docs" / "teachers.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d) \|(.+)$", page, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, len(LESSONS) + 1))
+    for (_, row), path in zip(rows, LESSONS, strict=True):
+        text = "\n".join(cell.source for cell in cells(path, "markdown"))
+        headings = set(re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+        assert set(re.findall(r'"(.+?)"', row)) <= headings
+        assert set(re.findall("`(.+?)`", row)) <= papermill.inspect_notebook(str(path)).keys()
+
+
 # What a lesson writes out in full and later lessons import must be the same thing.
 
 

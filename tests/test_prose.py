@@ -62,8 +62,10 @@ def faults(markdown: str, measured: Mapping[str, str], bands: Mapping[str, list[
 
 
 def evasions(markdown: str) -> list[str]:
-    """Return the phrases that stand where a finding should."""
-    return EVASIVE.findall(" ".join(markdown.lower().split()))
+    """Return the phrases, and the gaps, that stand where a finding should."""
+    return re.findall(r"\b(?:FILL\w*|TODO|TBD)\b", markdown) + EVASIVE.findall(
+        " ".join(markdown.lower().split())
+    )
 
 
 class _Table(HTMLParser):
@@ -177,6 +179,7 @@ def test_numbers_of_code_formulas_addresses_and_sources_are_no_prose():
         ("Check\nwhether it holds. The last column says so.", ["check whether", "column says"]),
         ("Three arms, one ration, no stranger.", ["arms", "ration", "stranger"]),
         ("Probably. No run tells whether it is so.", ["probably", "tells whether"]),
+        ("With FILLED and a todo. TODO", ["FILLED", "TODO"]),
         ("The comparison of harmless operations goes on; see however [2].", []),
     ],
 )
