@@ -34,7 +34,7 @@ def _png(drawn: Axes | Figure) -> bytes:
     """Return a figure, or the figure of Axes, as a PNG, and close it."""
     figure = drawn if isinstance(drawn, Figure) else drawn.figure
     png = io.BytesIO()
-    figure.savefig(png, format="png")
+    figure.savefig(png, format="png", pil_kwargs={"optimize": True})
     plt.close(figure)
     return png.getvalue()
 
@@ -252,7 +252,7 @@ def code_map(codes: np.ndarray, labels: np.ndarray, images: np.ndarray) -> Axes:
     images : numpy.ndarray, shape [n, 784]
         Grey from 0 to 1, drawn in their class's colour.
     """
-    ax = plt.subplots(figsize=(7.5, 7.5))[1]
+    ax = plt.subplots(figsize=(6.8, 6.8))[1]
     colors = plt.get_cmap("tab10")
     # In random order no class covers all others.
     order = np.random.default_rng(0).permutation(len(codes))
