@@ -244,6 +244,8 @@ def numbers_kept(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Axes:
 def code_map(codes: np.ndarray, labels: np.ndarray, images: np.ndarray) -> Axes:
     """Draw codes of two numbers as points, coloured by class, and some of them as their images.
 
+    The number of each class stands at the median of its codes.
+
     Parameters
     ----------
     codes : numpy.ndarray, shape [n, 2]
@@ -269,6 +271,10 @@ def code_map(codes: np.ndarray, labels: np.ndarray, images: np.ndarray) -> Axes:
             ink = np.full([28, 28, 4], colors(labels[i] % 10))
             ink[..., 3] = images[i].reshape(28, 28)  # where there is no ink it is transparent
             ax.add_artist(AnnotationBbox(OffsetImage(ink, zoom=0.9), codes[i], frameon=False))
+    for label in np.unique(labels):
+        box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": colors(label % 10)}
+        middle = np.median(codes[labels == label], axis=0)
+        ax.text(*middle, str(label), ha="center", va="center", weight="bold", bbox=box)
     return ax
 
 

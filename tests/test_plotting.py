@@ -281,6 +281,9 @@ def test_a_code_map_shows_every_point_and_images_that_do_not_hide_each_other():
     offsets = np.asarray(drawn.get_offsets())
     np.testing.assert_array_equal(np.sort(offsets, axis=0), np.sort(codes, axis=0))
     assert len({tuple(color) for color in drawn.get_facecolors()}) == 3
+    assert words(ax.texts) == ["0", "1", "2"]
+    for label, text in enumerate(ax.texts):
+        assert text.get_position() == pytest.approx(np.median(codes[labels == label], axis=0))
     boxes = [artist for artist in ax.artists if hasattr(artist, "offsetbox")]
     assert 20 < len(boxes) < 300
     size = np.ptp(np.quantile(codes, [0.005, 0.995], axis=0), axis=0)
