@@ -264,7 +264,7 @@ def check_denoises(
     compared = f"error {error:.1f}, of the holes {holes:.1f}, of the plain network {naive:.1f}"
     if answer.mean() < 0.7 * images.mean():
         return f"Nearly: its images are too dark: the target is the whole image ({compared})."
-    if error < 0.6 * naive:
+    if error < 0.75 * naive:
         return f"{RIGHT} ({compared})"
     if error < naive:
         return f"Nearly: it fills holes only a little: train longer ({compared})."

@@ -283,7 +283,7 @@ NEARLY = [
     (exercises.check_corrupt, partial(corrupt, size=[300, 1]), "anew"),
     (exercises.check_corrupt, partial(corrupt, flip=True), "that are kept"),
     (checks_denoises, copies, "too dark"),
-    (checks_denoises, partial(fills, share=1.6), "train longer"),
+    (checks_denoises, partial(fills, share=1.65), "train longer"),
     (checks_weights, [77 + 7, 21 + 3], "the decoder is trained"),
     (checks_weights, [2 * 77, 2 * 21], "biases are trained"),
     (checks_weights, [2 * (77 + 7), 2 * (21 + 3)], "as many biases as its level has inputs"),
