@@ -164,7 +164,7 @@ def test_a_study_that_is_stopped_goes_on_where_it_was(course):
     process = course.start("--config", "seeds=3", target=target)
     course.wait_until_one_is_under_way()
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     (course.folder / "go").touch()
     code, said, ran = course.run("--config", "seeds=4", target=target)
     assert (code, ran) == (0, ["01_one 7 2", "01_one 7 3"])
