@@ -148,7 +148,7 @@ def test_after_an_accident_the_next_command_does_the_rest(course, accident):
         os.killpg(process.pid, signal.SIGINT)
     else:
         kernel.kill()
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert ("stopped by Ctrl-C" if accident == "Ctrl-C" else "02_two failed: DeadKernelE") in said
     wait_for(lambda: not kernel.is_running())
