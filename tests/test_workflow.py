@@ -82,10 +82,14 @@ class Course:
         said, _ = self.start("--dry-run", "--quiet", "host", *options).communicate(timeout=60)
         return int(re.search(r"^lesson +(\d+)$", f"{said}\nlesson 0", re.MULTILINE)[1])
 
-    def wait_until_one_is_under_way(self) -> None:
-        """Wait for the lesson that waits, until Snakemake has taken note of the end of others."""
-        unfinished = self.folder / ".snakemake" / "incomplete"
+    def wait_for_the_last(self, runs: int) -> None:
+        """Wait until all runs have begun, and Snakemake has taken note that all but one have ended.
+
+        Which are first is Snakemake's choice: the run that waits may not be the last to begin.
+        """
+        unfinished, begun = self.folder / ".snakemake" / "incomplete", self.folder / "ran.txt"
         wait_for((self.folder / "waits").exists)
+        wait_for(lambda: len(begun.read_text("utf-8").splitlines()) == runs)
         wait_for(lambda: len(list(unfinished.glob("*"))) == 2)  # its two outputs
 
     def numbers(self, path: str) -> dict:
@@ -139,7 +143,7 @@ def test_a_lesson_that_fails_is_named_and_leaves_its_notebook_to_read(course):
 def test_after_an_accident_the_next_command_does_the_rest(course, accident):
     course.write("02_two", WAIT)
     process = course.start()
-    course.wait_until_one_is_under_way()
+    course.wait_for_the_last(2)
     family = psutil.Process(process.pid).children(recursive=True)
     (kernel,) = [member for member in family if "ipykernel_launcher" in member.cmdline()]
     if accident == "Ctrl-C":
@@ -162,7 +166,7 @@ def test_a_study_that_is_stopped_goes_on_where_it_was(course):
     course.write("01_one", f"if first_seed == 2:\n    {WAIT}")
     target = "build/study/01_one/mnist.json"
     process = course.start("--config", "seeds=3", target=target)
-    course.wait_until_one_is_under_way()
+    course.wait_for_the_last(3)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=120)
     (course.folder / "go").touch()
