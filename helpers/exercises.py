@@ -1,4 +1,4 @@
-"""Checks of the exercises: right, nearly right and why, or not attempted yet.
+"""Checks of the exercises of lessons 1 to 3: right, nearly right and why, or not attempted yet.
 
 Every check takes a learner's answer and prints one line.  A wrong answer is no error: the
 notebook stays runnable from top to bottom.
@@ -8,12 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import permutation_test
 
 from helpers import evaluation
 from helpers.judging import DIFFERENT, NOT_ATTEMPTED, RIGHT, compare, judged, to_numbers
-
-ROUNDING = 1e-9  # more than the order of a sum makes
 
 
 @judged
@@ -269,109 +266,3 @@ def check_denoises(
     if error < naive:
         return f"Nearly: it fills holes only a little: train longer ({compared})."
     return f"Not yet: no better than a network that never saw holes ({compared})."
-
-
-@judged
-def check_weights_per_step(answer: list[int], n_inputs: int, units: list[int]) -> str:
-    """Check lesson 4, exercise 1: weights and biases trained at each level."""
-    pairs = list(zip([n_inputs, *units], units, strict=False))
-    near = {
-        "the decoder is trained as well": [a * b + b for a, b in pairs],
-        "biases are trained as well": [2 * a * b for a, b in pairs],
-        "a decoder has as many biases as its level has inputs": [2 * (a * b + b) for a, b in pairs],
-    }
-    return compare(answer, [2 * a * b + a + b for a, b in pairs], near, rtol=0)
-
-
-@judged
-def check_decode_down(decode_down: Callable[[np.ndarray, list], np.ndarray]) -> str:
-    """Check lesson 4, exercise 2: top codes back to pixels through the stacked decoders."""
-    rng = np.random.default_rng(4)
-    matrices = [rng.normal(size=(4, 4)) for _ in range(3)]
-    decoders = [lambda codes, m=matrix: codes @ m for matrix in matrices]
-    codes = rng.random((5, 4))  # not below 0, as after the rectifier of the top level
-    bottom, middle, top = matrices
-    down = codes @ top @ middle @ bottom
-    rectified = np.maximum(np.maximum(codes @ top, 0) @ middle, 0) @ bottom
-    near = {
-        "the topmost decoder comes first": codes @ bottom @ middle @ top,
-        "leave the rectifiers between the levels out, as the exercise says": rectified,
-        "leave all rectifiers out, the one after the last decoder, too": np.maximum(rectified, 0),
-        "every decoder has its turn": codes,
-        "every decoder has its turn, not only the topmost": codes @ top,
-        "each decoder gets what the one before it gave": codes @ bottom,
-    }
-    return compare(decode_down(codes, decoders), down, near)
-
-
-@judged
-def check_steps_to(steps_to: Callable[[np.ndarray, np.ndarray, float], int | None]) -> str:
-    """Check lesson 5, exercise 1: the first measured step at which a curve reaches a level."""
-    steps = np.array([0, 100, 250, 300, 400])  # not evenly
-    curve = np.array([0.1, 0.5, 0.92, 0.89, 0.95])  # nearest to 0.9 where it is below
-    answer = steps_to(steps, curve, 0.9)
-    if answer is not None and isinstance(misfit := to_numbers(answer), str):
-        return misfit
-    if answer == 2:
-        return "Nearly: give the step, not the position in the array."
-    if answer == 400:
-        return "Nearly: the first time counts, even if the curve falls again."
-    if answer != 250:
-        return f"Not yet: expected 250, received {answer}."
-    falls = "the curve may fall again, so it cannot be searched as if it were sorted"
-    cases = [
-        ([0.1, 0.92, 0.5, 0.6, 0.95], 100, falls),
-        ([0.92, 0.93, 0.94, 0.95, 0.96], 0, "a curve may be there from the beginning"),
-        ([0.1, 0.2, 0.3, 0.4, 0.9], 400, "reaching a level exactly counts"),
-        ([0.1, 0.3, 0.92, 0.95, 0.8], 250, "a curve that has fallen at the end was there, too"),
-    ]
-    for values, expected, hint in cases:
-        if steps_to(steps, np.array(values), 0.9) != expected:
-            return f"Nearly: {hint}."
-    try:
-        never = steps_to(steps, curve, 0.99)
-    except Exception as error:  # such as an IndexError
-        never = f"{type(error).__name__}: {error}"
-    if never is not None:
-        return f"Nearly: a level that is never reached gives None, received {never}."
-    return RIGHT
-
-
-@judged
-def check_permutation_p_value(p_value: Callable[[np.ndarray, np.ndarray], float]) -> str:
-    """Check lesson 5, exercise 2: an exact permutation test of two means, in both directions."""
-    cases = [
-        ([0.3, 0.1, 0.7, 0.2], [0.6, 0.5, 0.9]),  # groups of different sizes
-        ([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]),
-        ([1.0, 1.0], [1.0, 1.0, 1.0]),
-        ([1.0, 2.0, 1.0, 1.0], [3.0, 2.0]),  # equal numbers
-        ([0.2, 0.6, 0.7], [0.5, 0.8, 0.9]),  # differences that are equal but for rounding
-    ]
-    for one, other in cases:
-        answer = to_numbers(p_value(np.array(one), np.array(other)))
-        if isinstance(answer, str):
-            return answer
-        dealt = permutation_test((one, other), _difference).null_distribution
-        measured = _difference(one, other)
-        right = np.mean(np.abs(dealt) >= abs(measured) - ROUNDING)
-        if np.isclose(answer, right):
-            continue
-        larger = np.mean(np.abs(dealt) > abs(measured) + ROUNDING)
-        directed = [
-            np.mean(differences >= -ROUNDING)
-            for differences in (dealt - measured, measured - dealt)
-        ]
-        where = f"for {one} and {other}"
-        if np.isclose(answer, directed).any():
-            return f"Nearly: {where} only one direction was counted."
-        doubled = 2 * min(directed)
-        if np.isclose(answer, [doubled, min(doubled, 1)]).any():
-            return f"Nearly: {where} one direction was counted twice: count both."
-        if larger <= answer < right:  # as by `>`, or by `>=` without an allowance
-            return f"Nearly: {where} equal differences count; rounding may tell them apart."
-        return f"Not yet: {where} expected {right:.3f}, received {answer}."
-    return RIGHT
-
-
-def _difference(one: np.ndarray, other: np.ndarray, axis: int = 0) -> np.ndarray:
-    return np.mean(one, axis) - np.mean(other, axis)
