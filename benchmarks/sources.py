@@ -49,7 +49,7 @@ def full_size() -> dict[str, float]:
             optimizer=partial(keras.optimizers.Adam, 0.001),
             steps=3000,
             batch_size=100,
-            stddev=0.01,
+            initializer=partial(models.normal, 0.01),
         )
     with _clock(seconds, "two classifiers"):
         head = [np.zeros((UNITS[-1], 10)), np.zeros(10)]

@@ -48,7 +48,7 @@ def pretrain(
     optimizer: Callable[[], keras.Optimizer],
     steps: int | Sequence[int],
     batch_size: int,
-    stddev: float,
+    initializer: Callable[[int], keras.Initializer],
     every: int | None = 100,
 ) -> list[list[Level]]:
     """Train stacks of layers, one layer after the other, from the input upwards.
@@ -66,8 +66,9 @@ def pretrain(
         The same seed may come again, with other steps.
     steps : int or sequence of int
         Updates for each layer: the same for all stacks, or a number for each.
-    stddev : float
-        Standard deviation of the initial weights; biases start at 0.
+    initializer : callable
+        Takes a seed, returns what draws a layer's initial weights, as in
+        ``lambda seed: models.normal(0.01, seed)``; biases start at 0.
     optimizer, batch_size, every
         As in `training.train_many`, which raises the same errors.
 
@@ -91,7 +92,7 @@ def pretrain(
         below = [stack[-1].codes if stack else images for stack in stacks]
         layer_seeds = [1000 * seed + depth for seed in seeds]
 
-        build = partial(_layer, below[0].shape[1], size, stddev)
+        build = partial(_layer, below[0].shape[1], size, initializer)
         starts = [
             training.Start(build(seed).get_weights(), seed, [rows], count)
             for seed, rows, count in zip(layer_seeds, below, each, strict=True)
@@ -114,8 +115,10 @@ def pretrain(
     return stacks
 
 
-def _layer(n_inputs: int, size: int, stddev: float, seed: int) -> models.Autoencoder:
-    return models.basic_autoencoder(n_inputs, size, initializer=models.normal(stddev, seed))
+def _layer(
+    n_inputs: int, size: int, initializer: Callable[[int], keras.Initializer], seed: int
+) -> models.Autoencoder:
+    return models.basic_autoencoder(n_inputs, size, initializer=initializer(seed))
 
 
 def stacked_weights(levels: Sequence[Level], head: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -336,7 +336,13 @@ def test_lesson_4_climbs_as_pretraining_does(sample):
     lesson = definitions("04_stacked_pretraining", steps=150, seed=2, stddev=0.05)
     adam = lesson["partial"](lesson["keras"].optimizers.Adam, 0.001, epsilon=1e-8)
     (twin,) = pretraining.pretrain(
-        images, [20, 10], seeds=[2], optimizer=adam, steps=150, batch_size=100, stddev=0.05
+        images,
+        [20, 10],
+        seeds=[2],
+        optimizer=adam,
+        steps=150,
+        batch_size=100,
+        initializer=lambda seed: models.normal(0.05, seed),
     )
     below, own = images, []
     for depth, level in enumerate(twin):

@@ -1,6 +1,7 @@
 """Greedy pretraining on small images with a known structure."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +15,7 @@ SETTINGS = {
     "optimizer": lambda: keras.optimizers.Adam(0.003),
     "steps": 60,
     "batch_size": 20,
-    "stddev": 0.1,
+    "initializer": partial(models.normal, 0.1),
     "every": 25,
 }
 
@@ -140,7 +141,8 @@ def starts(images, monkeypatch) -> list[training.Start]:
         return [training.Run(start.weights, history) for start in starts]
 
     monkeypatch.setattr(training, "train_many", train_many)
-    pretraining.pretrain(images, [12, 12, 12], seeds=range(4), **SETTINGS | {"stddev": 0.01})
+    small = {"initializer": lambda seed: models.normal(0.01, seed)}
+    pretraining.pretrain(images, [12, 12, 12], seeds=range(4), **SETTINGS | small)
     return collected
 
 
