@@ -32,6 +32,16 @@ def normal(stddev: float, seed: int) -> keras.Initializer:
     return keras.initializers.RandomNormal(stddev=stddev, seed=keras.random.SeedGenerator(seed))
 
 
+def he(seed: int) -> keras.Initializer:
+    """Return an initialiser at the scale of He, Zhang, Ren and Sun (2015), as `normal` seeded."""
+    return keras.initializers.HeNormal(seed=keras.random.SeedGenerator(seed))
+
+
+def glorot(seed: int) -> keras.Initializer:
+    """Return an initialiser at the scale of Glorot and Bengio (2010), as `normal` seeded."""
+    return keras.initializers.GlorotUniform(seed=keras.random.SeedGenerator(seed))
+
+
 def dense_stack(
     n_inputs: int,
     units: Sequence[int],
@@ -89,10 +99,10 @@ def deep_autoencoder(
     seed : int
         Seed of the initial weights (Glorot uniform, Keras' default).
     """
-    glorot = keras.initializers.GlorotUniform(seed=keras.random.SeedGenerator(seed))
+    initializer = glorot(seed)
     return Autoencoder(
-        dense_stack(n_inputs, [*hidden, code_size], initializer=glorot),
-        dense_stack(code_size, [*reversed(hidden), n_inputs], initializer=glorot),
+        dense_stack(n_inputs, [*hidden, code_size], initializer=initializer),
+        dense_stack(code_size, [*reversed(hidden), n_inputs], initializer=initializer),
     )
 
 

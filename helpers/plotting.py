@@ -339,10 +339,11 @@ def runs(
     ys : mapping of str to numpy.ndarray, shape [n_runs, m]
         Kind -> one curve a run; all else as in `curves`.
     """
-    columns = min(len(ys), 3)
+    columns = min(len(ys), 3 if len(ys) <= 6 else 4)
     rows = -(-len(ys) // columns)
+    size = 3 * min(columns, 3), 2.6 * rows
     figure, axes = plt.subplots(
-        rows, columns, figsize=(3 * columns, 2.6 * rows), sharex=True, sharey=True, squeeze=False
+        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False
     )
     for place, (ax, (kind, all_runs)) in enumerate(zip(axes.flat, ys.items(), strict=False)):
         color = f"C{place}"
@@ -363,17 +364,27 @@ def runs(
 
 
 def dots(
-    ys: Mapping[str, np.ndarray], intervals: Mapping[str, tuple[float, float]], *, ylabel: str
+    ys: Mapping[str, np.ndarray], *, ylabel: str, panels: Sequence[tuple[float, float]]
 ) -> Axes:
-    """Draw the runs of each kind, shape [n_runs], as dots, with their mean and an interval."""
-    ax = plt.subplots(figsize=(6.5, 3.4))[1]
-    for place, (kind, numbers) in enumerate(ys.items()):
-        color = f"C{place}"
-        beside = place + np.linspace(-0.12, 0.12, len(numbers)) if len(numbers) > 1 else [place]
-        ax.plot(beside, numbers, "o", color=color, markersize=5, alpha=0.7)
-        low, high = intervals[kind]
-        ax.plot([place + 0.25] * 2, [low, high], "-", color="#333333", linewidth=1.5)
-        ax.plot(place + 0.25, np.mean(numbers), "_", color="#333333", markersize=12)
+    """Draw every run of each kind, shape [n_runs], as a dot, on a y axis with gaps.
+
+    Parameters
+    ----------
+    panels : sequence of pairs of float
+        The ranges of y that are shown, from the top one down.
+    """
+    figure, axes = plt.subplots(
+        len(panels),
+        figsize=(7.5, 3.8),
+        sharex=True,
+        squeeze=False,
+        height_ratios=[(high - low) ** 0.5 for low, high in panels],
+    )
+    for ax, limits in zip(axes[:, 0], panels, strict=True):
+        for place, numbers in enumerate(ys.values()):
+            beside = place + np.linspace(-0.2, 0.2, len(numbers)) if len(numbers) > 1 else place
+            ax.plot(beside, numbers, "o", color=f"C{place}", markersize=4, alpha=0.7)
+        ax.set(xlim=(-0.5, len(ys) - 0.5), ylim=limits)
     ax.set_xticks(range(len(ys)), list(ys))
-    ax.set(ylabel=ylabel, xlim=(-0.5, len(ys) - 0.3))
+    figure.supylabel(ylabel, fontsize="medium")
     return ax

@@ -20,7 +20,8 @@ SOURCES = sorted(FOLDER.glob("*.py"))
 MODULES = {source.stem: source.read_text("utf-8") for source in SOURCES}
 every_module = pytest.mark.parametrize("name", MODULES)
 
-WITH_TENSORFLOW = {"backend", "blockwise", "compiled", "models", "pretraining", "training"}
+WITH_TENSORFLOW = {"backend", "blockwise", "compiled", "few_labels", "models", "pretraining"}
+WITH_TENSORFLOW |= {"training"}
 """Importing any other module must not take the seconds that TensorFlow takes."""
 
 
@@ -87,7 +88,7 @@ def test_everything_public_is_used_by_a_lesson_or_by_another_module():
 def test_the_package_stays_small():
     lengths = {name: len(source.splitlines()) for name, source in MODULES.items()}
     assert max(lengths.values()) <= 400, lengths
-    assert sum(lengths.values()) <= 2750, lengths
+    assert sum(lengths.values()) <= 2900, lengths
 
 
 @every_module

@@ -139,7 +139,7 @@ IN_A_NEW_FIGURE = [
     lambda: plotting.network([784, 100, 784], {1: "code"}),
     lambda: plotting.plane(in_points, {"x": (0, 1), "y": (0, 1)}),
     lambda: plotting.numbers_kept({"PCA": (np.array([1, 9]), np.array([40.0, 20]))}),
-    lambda: plotting.dots({"a": np.array([1.0])}, {"a": (1.0, 1.0)}, ylabel="y"),
+    lambda: plotting.dots({"a": np.array([1.0])}, ylabel="y", panels=[(0, 2)]),
     lambda: plotting.runs(np.arange(3), {"a": np.ones([2, 3])}, xlabel="x", ylabel="y"),
     lambda: plotting.code_map(
         random_images(40, 2, 1)[..., 0], np.arange(40) % 10, np.zeros([40, 784])
@@ -362,12 +362,14 @@ def test_runs_have_a_panel_a_kind_a_line_a_run_and_the_median(kinds):
     assert named == set(list(ys)[-3:])
 
 
-def test_dots_show_every_run_the_mean_and_its_interval():
-    ys = {"one": np.array([1.0, 2.0, 6.0]), "other": np.array([4.0])}
-    ax = plotting.dots(ys, {"one": (1.5, 5.0), "other": (4.0, 4.0)}, ylabel="accuracy (%)")
-    runs, interval, mean, *_ = ax.lines
-    np.testing.assert_array_equal(runs.get_ydata(), ys["one"])
-    np.testing.assert_array_equal(interval.get_ydata(), [1.5, 5.0])
-    assert np.ravel(mean.get_ydata()) == [3.0]
-    assert words(ax.get_xticklabels()) == list(ys)
-    assert ax.get_ylabel() == "accuracy (%)"
+def test_dots_show_every_run_in_the_panel_that_has_its_range():
+    ys = {"one": np.array([1.0, 2.0, 96.0]), "other": np.array([94.0])}
+    ax = plotting.dots(ys, ylabel="accuracy (%)", panels=[(90, 100), (0, 10)])
+    high, low = ax.figure.axes
+    assert ax is low
+    assert (high.get_ylim(), low.get_ylim()) == ((90, 100), (0, 10))
+    for panel in (high, low):
+        for line, runs in zip(panel.lines, ys.values(), strict=True):
+            np.testing.assert_array_equal(line.get_ydata(), runs)
+    assert words(low.get_xticklabels()) == list(ys)
+    assert ax.figure.get_supylabel() == "accuracy (%)"

@@ -1,0 +1,89 @@
+"""What a classifier reaches with few labels, its learning rate and its stop chosen with care."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers import training
+from helpers.backend import keras, tf
+from helpers.compiled import Loss
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Accuracies from 0 to 1, for each number of labels."""
+
+    validation: np.ndarray  # shape [counts, rates]: at the best moment of each training
+    test: np.ndarray  # shape [counts]: at that moment, of the rate whose validation is best
+
+
+def tune(
+    build: Callable[[], keras.Layer],
+    weights: list[np.ndarray],
+    rows: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    *,
+    counts: Sequence[int],
+    rates: Sequence[float],
+    loss: Loss,
+    correct: Callable[..., tf.Tensor],
+    optimizer: Callable[[], keras.Optimizer],
+    steps: int,
+    batch_size: int,
+    seed: int,
+) -> Tuned:
+    """Train with more and more labels, with each learning rate, and choose rate and moment.
+
+    Parameters
+    ----------
+    build, optimizer, steps, batch_size
+        As in `training.train_many`, which raises the same errors.
+    weights : list of numpy.ndarray
+        What every training starts from.
+    rows, labels : sequences of three arrays, shapes [n, ...] and [n]
+        Of the training, validation and test set.
+    counts : sequence of int
+        How many of the training rows have labels: the first ones in an order drawn from the seed.
+    rates : sequence of float
+        Learning rates to choose from.
+    loss, correct : callable
+        ``loss(model, rows, labels)``, a scalar, and ``correct(model, rows, labels)``, 0 or 1 a row.
+    seed : int
+        Seed of the choice of labelled rows and of the order of the mini-batches.
+    """
+    known, of_known = tf.constant(rows[0]), tf.constant(labels[0])
+
+    def loss_of(model: keras.Layer, numbers: tf.Tensor) -> tf.Tensor:
+        return loss(model, tf.gather(known, numbers), tf.gather(of_known, numbers))
+
+    order = np.random.default_rng(seed).permutation(len(rows[0])).astype(np.int32)
+    # Row numbers, not rows: of one length, so that one program serves all.
+    labelled = [np.resize(order[:count], len(order)) for count in counts]
+    runs = training.train_many(
+        build,
+        [
+            training.Start(weights, seed, [numbers], learning_rate=rate)
+            for numbers in labelled
+            for rate in rates
+        ],
+        [order],
+        loss=loss_of,
+        optimizer=optimizer,
+        steps=steps,
+        batch_size=batch_size,
+        every=max(steps // 5, 1),
+        measures={
+            "validation": (correct, [rows[1], labels[1]]),
+            "test": (correct, [rows[2], labels[2]]),
+        },
+        description="few labels",
+    )
+    validation, test = (
+        np.array([run.history.measures[name] for run in runs]).reshape(len(counts), len(rates), -1)
+        for name in ("validation", "test")
+    )
+    chosen = validation.reshape(len(counts), -1).argmax(axis=1)
+    return Tuned(
+        validation.max(axis=2), test.reshape(len(counts), -1)[np.arange(len(counts)), chosen]
+    )
