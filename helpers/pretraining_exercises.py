@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import permutation_test
 
-from helpers.judging import RIGHT, compare, judged, to_numbers
+from helpers import evaluation
+from helpers.judging import NOT_ATTEMPTED, RIGHT, compare, judged, to_numbers
 
 ROUNDING = 1e-9  # more than the order of a sum makes
 
@@ -29,6 +30,54 @@ def check_decode_down(decode_down: Callable[[np.ndarray, list], np.ndarray]) -> 
         "each decoder gets what the one before it gave": codes @ bottom,
     }
     return compare(decode_down(codes, decoders), down, near)
+
+
+@judged
+def check_revive(revive: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> str:
+    """Check lesson 4, exercise 2: biases with which dead units are above zero now and then."""
+    rng = np.random.default_rng()
+    weights, bias, inputs = rng.normal(size=(6, 9)), rng.normal(size=9), rng.random((400, 6))
+    bias[:4] -= (inputs @ weights + bias)[:, :4].max(axis=0) + rng.uniform(0.5, 1, 4)
+    bias[4:] -= np.quantile(inputs @ weights + bias, 0.7, axis=0)[4:]  # these are live
+    answer = revive(weights, given := bias.copy(), inputs)
+    if not np.array_equal(given, bias):
+        return "Nearly: the biases handed in were changed: work on a copy."
+    sums, dead = inputs @ weights + bias, np.arange(9) < 4
+    high, low, least = (np.quantile(sums, share, axis=0) for share in (0.99, 0.01, 1))
+    near = {
+        "only the biases of dead units change": bias - high,
+        "the sign is wrong: a dead unit's bias has to rise": np.where(dead, bias + high, bias),
+        "one input in a hundred is above the quantile 0.99": np.where(dead, bias - low, bias),
+        "now they are above zero for no input, as before": np.where(dead, bias - least, bias),
+        "a unit's sum has its bias in it": np.where(dead, 2 * bias - high, bias),
+        "these units are still dead": bias,
+    }
+    return compare(answer, np.where(dead, bias - high, bias), near)
+
+
+@judged
+def check_no_dead_unit(autoencoder: Callable, images: np.ndarray, usual: float) -> str:
+    """Check lesson 4, exercise 3: all units in use, squared error at most 5 % above the usual."""
+    if autoencoder is ...:
+        return NOT_ATTEMPTED
+    few = to_numbers(autoencoder(images[:50]), images[:50].shape)
+    if isinstance(few, str):
+        return few
+    blocks = np.array_split(images, -(-len(images) // 5000))
+    codes = [np.asarray(autoencoder.encoder(block)) for block in blocks]
+    rebuilt = np.concatenate([np.asarray(autoencoder.decoder(block)) for block in codes])
+    codes, error = np.concatenate(codes), evaluation.reconstruction_error(images, rebuilt)
+    dead = codes.shape[1] - evaluation.live_units(codes)
+    measured = f"dead units {dead}, squared error {error:.2f}, the lesson's {usual:.2f}"
+    if codes.shape[1] < 100:
+        return f"Not yet: expected 100 units, received {codes.shape[1]}."
+    if dead and error > 1.05 * usual:
+        return f"Not yet: units are dead, and the error is too large ({measured})."
+    if dead:
+        return f"Nearly: some units are still dead ({measured})."
+    if error > 1.05 * usual:
+        return f"Nearly: no unit is dead, but the error is too large ({measured})."
+    return f"{RIGHT} ({measured})"
 
 
 @judged

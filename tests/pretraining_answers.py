@@ -6,7 +6,12 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import permutation_test
 
-from helpers.pretraining_exercises import check_decode_down, check_permutation_p_value
+from helpers.pretraining_exercises import (
+    check_decode_down,
+    check_no_dead_unit,
+    check_permutation_p_value,
+    check_revive,
+)
 
 
 def decode(codes, decoders, *, downwards=True, rectified=0):
@@ -15,6 +20,38 @@ def decode(codes, decoders, *, downwards=True, rectified=0):
         if number <= rectified:
             codes = np.maximum(codes, 0)
     return codes
+
+
+def revive(weights, bias, inputs, *, share=0.99, sign=-1, dead=None, biased=True, axis=0):
+    sums = inputs @ weights + bias
+    dead = (sums <= 0).all(axis=0) if dead is None else dead
+    enough = np.quantile(sums if biased else sums - bias, share, axis=axis)
+    return np.where(dead, bias + sign * enough, bias)
+
+
+def revives_in_place(weights, bias, inputs):
+    bias[:] = revive(weights, bias, inputs)
+    return bias
+
+
+class Level:
+    """An autoencoder that gives images back as they are, less a part, with some units dead."""
+
+    def __init__(self, *, dead=0, lost=0.0, size=100):
+        live = (np.arange(size) >= dead).astype(np.float32)
+        self.encoder = lambda images: np.asarray(images)[:, :size] * live
+        self.decoder = lambda codes: LEVEL_IMAGES * np.float32(1 - lost)
+
+    def __call__(self, images):
+        return images
+
+
+LEVEL_IMAGES = np.random.default_rng(3).uniform(0.5, 1, (60, 784)).astype(np.float32)
+LEVEL_ERROR = float(np.square(0.1 * LEVEL_IMAGES).sum(axis=1).mean())
+
+
+def checks_no_dead_unit(level):
+    check_no_dead_unit(level, LEVEL_IMAGES, LEVEL_ERROR)
 
 
 def p_value(one, other, *, two_sided=True, allowance=1e-9):
@@ -43,9 +80,11 @@ def p_value_without_repeats(one, other):
 
 RIGHT = [
     (check_decode_down, decode),
+    (check_revive, revive),
+    (checks_no_dead_unit, Level(lost=0.1)),
     (check_permutation_p_value, p_value),
 ]
-ALSO_RIGHT = []
+ALSO_RIGHT = [(checks_no_dead_unit, Level(lost=0.102))]
 NEARLY = [
     (check_decode_down, partial(decode, downwards=False), "topmost decoder"),
     (
@@ -57,12 +96,26 @@ NEARLY = [
     (check_decode_down, partial(decode, rectified=3), "leave all rectifiers out"),
     (check_decode_down, lambda c, decoders: decoders[-1](c), "not only the topmost"),
     (check_decode_down, lambda c, decoders: decoders[0](c), "the one before it gave"),
+    (check_revive, revives_in_place, "work on a copy"),
+    (check_revive, partial(revive, dead=True), "only the biases of dead units change."),
+    (check_revive, partial(revive, sign=1), "the sign is wrong"),
+    (check_revive, partial(revive, share=0.01), "above the quantile 0.99"),
+    (check_revive, partial(revive, share=1), "for no input, as before"),
+    (check_revive, partial(revive, biased=False), "has its bias in it"),
+    (check_revive, lambda weights, bias, inputs: bias, "still dead"),
+    (checks_no_dead_unit, Level(dead=3, lost=0.1), "some units are still dead"),
+    (checks_no_dead_unit, Level(lost=0.2), "the error is too large"),
     (check_permutation_p_value, partial(p_value, two_sided=False), "one direction"),
     (check_permutation_p_value, doubled, "counted twice"),
     (check_permutation_p_value, partial(p_value, allowance=-1e-9), "equal differences"),
     (check_permutation_p_value, partial(p_value, allowance=0), "rounding"),
 ]
 NOT_YET = [
+    (check_revive, lambda weights, bias, inputs: weights, "expected shape (9,)"),
+    (check_revive, lambda weights, bias, inputs: 2 * bias, "the numbers differ"),
+    (checks_no_dead_unit, Level(dead=3, lost=0.2), "units are dead, and the error"),
+    (checks_no_dead_unit, Level(size=20), "expected 100 units, received 20"),
+    (checks_no_dead_unit, lambda images: images[:, :9], "expected shape (50, 784)"),
     (check_permutation_p_value, lambda *groups: [p_value(*groups)], "a single number"),
     (check_permutation_p_value, p_value_without_repeats, "expected 0.133"),
 ]

@@ -82,7 +82,7 @@ def folder(tmp_path_factory, monkeypatch) -> Path:
     return folder
 
 
-@each_lesson_but("04_stacked_pretraining", "05_comparison")
+@each_lesson_but("05_comparison")
 def test_every_quick_cell_can_be_run_again(path, folder):
     saved = folder / "results" / f"{path.stem}.json"
     assert differences(*run_twice(small(path), saved, folder)) == {}
