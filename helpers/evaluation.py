@@ -1,6 +1,7 @@
-"""Yardsticks: principal component analysis, linear probes, live units, steps to a level."""
+"""Yardsticks: principal components, linear probes, live units, steps to a level, p-values."""
 
 import numpy as np
+from scipy.stats import permutation_test
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
@@ -159,19 +160,24 @@ def effective_rank(codes: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
-    """Return the ends of a 95 % interval for the mean of scores, shape [n], one number a run.
-
-    The percentile bootstrap (Efron 1979): the scores are drawn again with replacement, 10,000
-    times.  For paired scores hand in their differences.  From a handful it is too narrow.
-    """
-    scores = np.asarray(scores, np.float64)
-    drawn = np.random.default_rng(0).choice(scores, (10_000, len(scores))).mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - 0.95) / 2, (1 + 0.95) / 2])
-    return float(low), float(high)
-
-
 def steps_to(steps: np.ndarray, values: np.ndarray, level: float) -> int | None:
     """Return the first of the steps, shape [m], whose value reaches a level, or None."""
     reached = np.flatnonzero(values >= level)
     return int(steps[reached[0]]) if len(reached) else None
+
+
+def p_value(one: np.ndarray, other: np.ndarray, *, paired: bool = False) -> float:
+    """Return the p-value of a two-sided permutation test for the difference of two means.
+
+    The scores, shape [n] each, are dealt out again at random, or in all ways where these are few
+    (Fisher 1935); paired ones change places with their partner only.
+    """
+    test = permutation_test(
+        (one, other),
+        lambda a, b, axis: np.abs(np.mean(a, axis) - np.mean(b, axis)),
+        permutation_type="samples" if paired else "independent",
+        alternative="greater",  # of the size of the difference, which has no direction
+        vectorized=True,
+        rng=0,
+    )
+    return float(test.pvalue)

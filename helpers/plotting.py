@@ -363,28 +363,20 @@ def runs(
     return figure
 
 
-def dots(
-    ys: Mapping[str, np.ndarray], *, ylabel: str, panels: Sequence[tuple[float, float]]
-) -> Axes:
-    """Draw every run of each kind, shape [n_runs], as a dot, on a y axis with gaps.
+def dots(ys: Mapping[str, np.ndarray], *, ylabel: str, split: float) -> Axes:
+    """Draw every run of each kind, shape [n_runs], as a dot, on a y axis that has a gap.
 
-    Parameters
-    ----------
-    panels : sequence of pairs of float
-        The ranges of y that are shown, from the top one down.
+    Runs below ``split`` have a small panel of their own, under that of the others.
     """
-    figure, axes = plt.subplots(
-        len(panels),
-        figsize=(7.5, 3.8),
-        sharex=True,
-        squeeze=False,
-        height_ratios=[(high - low) ** 0.5 for low, high in panels],
-    )
-    for ax, limits in zip(axes[:, 0], panels, strict=True):
+    axes = plt.subplots(2, figsize=(7.5, 3.8), sharex=True, height_ratios=[3, 1])[1]
+    together = np.concatenate(list(ys.values()))
+    for ax, shown in zip(axes, (together >= split, together < split), strict=True):
         for place, numbers in enumerate(ys.values()):
             beside = place + np.linspace(-0.2, 0.2, len(numbers)) if len(numbers) > 1 else place
             ax.plot(beside, numbers, "o", color=f"C{place}", markersize=4, alpha=0.7)
-        ax.set(xlim=(-0.5, len(ys) - 0.5), ylim=limits)
-    ax.set_xticks(range(len(ys)), list(ys))
-    figure.supylabel(ylabel, fontsize="medium")
-    return ax
+        inside = together[shown] if shown.any() else np.array([split])
+        ax.set(xlim=(-0.5, len(ys) - 0.5), ylim=(inside.min() - 1, inside.max() + 1))
+        ax.yaxis.get_major_locator().set_params(integer=True)
+    axes[0].set_ylabel(ylabel)
+    axes[1].set_xticks(range(len(ys)), list(ys))
+    return axes[1]

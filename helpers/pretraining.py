@@ -132,3 +132,18 @@ def stacked_weights(levels: Sequence[Level], head: Sequence[np.ndarray]) -> list
         Weights and bias of the layer on top.
     """
     return [*(array for level in levels for array in level.encoder), *head]
+
+
+def units_in_use(layer: int) -> Callable[[keras.Sequential, tf.Tensor], tf.Tensor]:
+    """Return a measure for `training`: how many units of a layer are above 0 for some row.
+
+    Layers count from 1.  The number is the same for every row, so that their mean is the number;
+    it is that of all rows where these fit in one block (1,000).
+    """
+
+    def count(model: keras.Sequential, rows: tf.Tensor) -> tf.Tensor:
+        outputs = keras.Sequential(model.layers[:layer])(rows)
+        live = tf.reduce_any(outputs > 0, axis=0)
+        return tf.fill([rows.shape[0]], tf.math.count_nonzero(live, dtype=tf.float32))
+
+    return count

@@ -81,8 +81,53 @@ def check_no_dead_unit(autoencoder: Callable, images: np.ndarray, usual: float) 
 
 
 @judged
+def check_control(control: Callable[..., list[np.ndarray]]) -> str:
+    """Check lesson 5, exercise 1: matrices drawn anew with the mean and spread of the old ones."""
+    rng = np.random.default_rng()
+    weights = [rng.normal(*rng.uniform(0.5, 2, 2), (60, 50)), rng.normal(size=50)]
+    weights += [rng.normal(*rng.uniform(-2, -0.5, 1), rng.uniform(3, 5), (50, 40)), np.ones(40)]
+    answer = control([array.copy() for array in weights], np.random.default_rng(1))
+    if answer is ... or answer is None:
+        return to_numbers(answer)
+    if [np.shape(array) for array in answer] != [array.shape for array in weights]:
+        return "Not yet: expected arrays of the same shapes, in the same order."
+    for i in (1, 3):
+        if not np.array_equal(answer[i], weights[i]):
+            return "Nearly: the biases stay as they are."
+    for before, after in zip(weights[::2], answer[::2], strict=True):
+        if np.array_equal(np.sort(before, axis=None), np.sort(after, axis=None)):
+            return "Nearly: these are the old numbers in another order: draw new ones."
+        if abs(np.corrcoef(before.ravel(), after.ravel())[0, 1]) > 0.1:
+            return "Nearly: something of the order of the old numbers is left."
+        if abs(after.std() / before.std() - 1) > 0.1:
+            return "Nearly: each matrix keeps its own spread, its standard deviation."
+        if abs(after.mean() - before.mean()) > 0.2 * before.std():
+            return "Nearly: each matrix keeps its own mean."
+    other = control([array.copy() for array in weights], np.random.default_rng(2))
+    if np.array_equal(answer[0], other[0]):
+        return "Nearly: another generator must draw other numbers."
+    return RIGHT
+
+
+@judged
+def check_rescued(network: Callable[[np.ndarray], object], images: np.ndarray, labels) -> str:
+    """Check lesson 5, exercise 2: a network that would have lost a layer, above 50 %."""
+    if network is ...:
+        return NOT_ATTEMPTED
+    logits = to_numbers(network(images), (len(images), 10))
+    if isinstance(logits, str):
+        return logits
+    accuracy = 100 * np.mean(logits.argmax(axis=1) == labels)
+    if accuracy > 50:
+        return f"{RIGHT} It classifies {accuracy:.1f} % of the images."
+    if np.ptp(logits, axis=0).max() == 0:
+        return "Not yet: it answers the same for all images: a layer is dead."
+    return f"Nearly: no layer is dead, but {accuracy:.1f} % are right: train longer."
+
+
+@judged
 def check_permutation_p_value(p_value: Callable[[np.ndarray, np.ndarray], float]) -> str:
-    """Check lesson 5, exercise 4: an exact permutation test of two means, in both directions."""
+    """Check lesson 5, exercise 3: an exact permutation test of two means, in both directions."""
     cases = [
         ([0.3, 0.1, 0.7, 0.2], [0.6, 0.5, 0.9]),  # groups of different sizes
         ([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]),

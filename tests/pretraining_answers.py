@@ -7,9 +7,11 @@ import numpy as np
 from scipy.stats import permutation_test
 
 from helpers.pretraining_exercises import (
+    check_control,
     check_decode_down,
     check_no_dead_unit,
     check_permutation_p_value,
+    check_rescued,
     check_revive,
 )
 
@@ -54,6 +56,32 @@ def checks_no_dead_unit(level):
     check_no_dead_unit(level, LEVEL_IMAGES, LEVEL_ERROR)
 
 
+def control(weights, rng, *, mean=True, spread=1.0, biases=True, mixed=0.0):
+    drawn = [
+        rng.normal(w.mean() if mean else 0, spread * w.std(), w.shape) + mixed * w for w in weights
+    ]
+    if not biases:
+        return drawn
+    return [old if old.ndim == 1 else new for old, new in zip(weights, drawn, strict=True)]
+
+
+def shuffles(weights, rng):
+    return [w if w.ndim == 1 else rng.permutation(w.ravel()).reshape(w.shape) for w in weights]
+
+
+RESCUED_LABELS = np.arange(60) % 10
+
+
+def classifies(share):
+    """A network that is right about this share of the images, in turn."""
+    guesses = np.where(np.arange(60) < share * 60, RESCUED_LABELS, RESCUED_LABELS + 1) % 10
+    return lambda images: np.eye(10)[guesses]
+
+
+def checks_rescued(network):
+    check_rescued(network, np.zeros([60, 784]), RESCUED_LABELS)
+
+
 def p_value(one, other, *, two_sided=True, allowance=1e-9):
     pooled, measured = np.concatenate([one, other]), np.mean(one) - np.mean(other)
     differences = []
@@ -83,6 +111,8 @@ RIGHT = [
     (check_revive, revive),
     (checks_no_dead_unit, Level(lost=0.1)),
     (check_permutation_p_value, p_value),
+    (check_control, control),
+    (checks_rescued, classifies(0.9)),
 ]
 ALSO_RIGHT = [(checks_no_dead_unit, Level(lost=0.102))]
 NEARLY = [
@@ -109,6 +139,13 @@ NEARLY = [
     (check_permutation_p_value, doubled, "counted twice"),
     (check_permutation_p_value, partial(p_value, allowance=-1e-9), "equal differences"),
     (check_permutation_p_value, partial(p_value, allowance=0), "rounding"),
+    (check_control, shuffles, "in another order"),
+    (check_control, partial(control, biases=False), "the biases stay"),
+    (check_control, partial(control, mean=False), "its own mean"),
+    (check_control, partial(control, spread=0.5), "its own spread"),
+    (check_control, partial(control, mixed=1.0), "something of the order"),
+    (check_control, lambda w, _: control(w, np.random.default_rng(0)), "another generator"),
+    (checks_rescued, classifies(0.3), "train longer"),
 ]
 NOT_YET = [
     (check_revive, lambda weights, bias, inputs: weights, "expected shape (9,)"),
@@ -118,4 +155,7 @@ NOT_YET = [
     (checks_no_dead_unit, lambda images: images[:, :9], "expected shape (50, 784)"),
     (check_permutation_p_value, lambda *groups: [p_value(*groups)], "a single number"),
     (check_permutation_p_value, p_value_without_repeats, "expected 0.133"),
+    (check_control, lambda weights, rng: weights[:2], "of the same shapes"),
+    (checks_rescued, lambda images: np.zeros([60, 10]), "a layer is dead"),
+    (checks_rescued, lambda images: np.zeros([60, 5]), "shape (60, 10), received shape (60, 5)"),
 ]

@@ -239,12 +239,17 @@ def test_steps_to_is_the_first_step_at_or_above_a_level(level, expected):
     assert (found, type(found)) == (expected, type(expected))  # JSON knows no integers of NumPy
 
 
-def test_bootstrap_interval_is_that_of_the_normal_distribution_for_many_scores():
-    scores = np.random.default_rng(0).normal(3, 2, 400)
-    half = 1.96 * scores.std() / np.sqrt(400)
-    expected = [scores.mean() - half, scores.mean() + half]
-    np.testing.assert_allclose(evaluation.bootstrap_interval(scores), expected, rtol=0.01)
+def test_a_p_value_tells_equal_sets_from_different_ones():
+    rng = np.random.default_rng(0)
+    one, same, other = rng.normal(0, 1, 20), rng.normal(0, 1, 20), rng.normal(3, 1, 20)
+    assert evaluation.p_value(one, same) > 0.05
+    assert evaluation.p_value(one, other) < 0.001
+    assert evaluation.p_value(np.array([1.0, 2, 3]), np.array([4.0, 5, 6])) == pytest.approx(0.1)
 
 
-def test_bootstrap_interval_of_one_score_is_the_score():
-    assert evaluation.bootstrap_interval(np.array([7.0])) == (7.0, 7.0)
+def test_a_p_value_of_pairs_exchanges_only_partners():
+    pairs = np.array([[1.0, 5.0, 9.0, 13.0], [2.0, 6.0, 10.0, 14.0]])
+    # All four differences have one sign: two of sixteen ways to exchange are as far apart.
+    assert evaluation.p_value(*pairs, paired=True) == pytest.approx(2 / 16)
+    assert evaluation.p_value(*pairs) > 0.5
+    assert evaluation.p_value(pairs[0], pairs[0], paired=True) == 1

@@ -139,7 +139,7 @@ IN_A_NEW_FIGURE = [
     lambda: plotting.network([784, 100, 784], {1: "code"}),
     lambda: plotting.plane(in_points, {"x": (0, 1), "y": (0, 1)}),
     lambda: plotting.numbers_kept({"PCA": (np.array([1, 9]), np.array([40.0, 20]))}),
-    lambda: plotting.dots({"a": np.array([1.0])}, ylabel="y", panels=[(0, 2)]),
+    lambda: plotting.dots({"a": np.array([1.0])}, ylabel="y", split=0),
     lambda: plotting.runs(np.arange(3), {"a": np.ones([2, 3])}, xlabel="x", ylabel="y"),
     lambda: plotting.code_map(
         random_images(40, 2, 1)[..., 0], np.arange(40) % 10, np.zeros([40, 784])
@@ -362,14 +362,14 @@ def test_runs_have_a_panel_a_kind_a_line_a_run_and_the_median(kinds):
     assert named == set(list(ys)[-3:])
 
 
-def test_dots_show_every_run_in_the_panel_that_has_its_range():
+def test_dots_show_every_run_in_one_of_two_panels():
     ys = {"one": np.array([1.0, 2.0, 96.0]), "other": np.array([94.0])}
-    ax = plotting.dots(ys, ylabel="accuracy (%)", panels=[(90, 100), (0, 10)])
+    ax = plotting.dots(ys, ylabel="accuracy (%)", split=20)
     high, low = ax.figure.axes
     assert ax is low
-    assert (high.get_ylim(), low.get_ylim()) == ((90, 100), (0, 10))
+    assert (high.get_ylim(), low.get_ylim()) == ((93, 97), (0, 3))
     for panel in (high, low):
         for line, runs in zip(panel.lines, ys.values(), strict=True):
             np.testing.assert_array_equal(line.get_ydata(), runs)
     assert words(low.get_xticklabels()) == list(ys)
-    assert ax.figure.get_supylabel() == "accuracy (%)"
+    assert high.get_ylabel() == "accuracy (%)"

@@ -192,3 +192,14 @@ def test_squared_errors_are_summed_over_pixels_and_then_over_the_batch():
     loss = pretraining.summed_squared_error(model, rows)
     assert loss.shape == ()
     assert float(loss) == 5
+
+
+def test_units_in_use_are_those_that_fire_for_some_row():
+    network = models.classifier(3, [2, 4], 5, initializer="ones")
+    weights = network.get_weights()
+    weights[1][:] = [-1.5, -9]  # fires where a row adds up to more; never
+    weights[3][:] = [-9, -1, 0, 1]
+    network.set_weights(weights)
+    rows = tf.constant([[1.0, 1, 1], [0, 0, 0]])
+    assert pretraining.units_in_use(1)(network, rows).numpy().tolist() == [1, 1]
+    assert pretraining.units_in_use(2)(network, rows).numpy().tolist() == [3, 3]

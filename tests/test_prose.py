@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import cells, each_lesson_but
+from conftest import cells, each_lesson
 
 BANDS = json.loads((Path(__file__).parent / "expected_results.json").read_text("utf-8"))["full"]
 NOT_MEASURED = {"setting", "source"}
@@ -99,7 +99,7 @@ def until_reading(path: Path) -> list[nbformat.NotebookNode]:
     return kept[: last + 1]
 
 
-@each_lesson_but("05_comparison")
+@each_lesson
 def test_every_number_in_prose_is_named_and_lies_in_its_band(path):
     bands = BANDS[path.stem]
     found = [
@@ -111,14 +111,14 @@ def test_every_number_in_prose_is_named_and_lies_in_its_band(path):
     assert not [cell.source for cell in cells(path) if "measured" in cell.metadata]
 
 
-@each_lesson_but("05_comparison")
+@each_lesson
 def test_no_phrase_stands_in_for_a_finding(path):
     found = [f"{evasions(c.source)}: {c.source[:60]!r}…" for c in cells(path, "markdown")]
     found = [line for line in found if not line.startswith("[]")]
     assert not found, "\n".join(found)
 
 
-@each_lesson_but("05_comparison")
+@each_lesson
 def test_tables_have_at_most_four_columns_and_no_empty_cell(path):
     shown = [
         output.get("data", {}).get("text/html", "") for c in cells(path) for output in c.outputs

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from conftest import NOTEBOOKS, each_lesson_but, tags
+from conftest import NOTEBOOKS, each_lesson, tags
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from traitlets.config import Config
@@ -82,7 +82,7 @@ def folder(tmp_path_factory, monkeypatch) -> Path:
     return folder
 
 
-@each_lesson_but("05_comparison")
+@each_lesson
 def test_every_quick_cell_can_be_run_again(path, folder):
     saved = folder / "results" / f"{path.stem}.json"
     assert differences(*run_twice(small(path), saved, folder)) == {}

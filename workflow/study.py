@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from scipy.stats import permutation_test
 from tabulate import tabulate
 
-from helpers import results
+from helpers import evaluation, results
 from helpers.results import Reference
 
 
@@ -31,7 +30,8 @@ def collect(runs: Mapping[int, dict], seed_parameter: str) -> Reference:
     for seed, head in heads.items():
         if head != first:
             raise ValueError(f"seed {seed}: expected a run like the first, {first}, got {head}")
-    names = next(iter(runs.values()))["numbers"]
+    # What a run has read from an earlier study is no result of its own.
+    names = [n for n in next(iter(runs.values()))["numbers"] if not n.startswith("study_")]
     numbers = {name: [_rounded(run["numbers"][name]) for run in runs.values()] for name in names}
     machine = "; ".join(sorted({run["machine"] for run in runs.values()}))
     return Reference(**first, seeds=list(runs), machine=machine, numbers=numbers)
@@ -54,9 +54,8 @@ def text(reference: Reference) -> str:
 
 
 def scores(reference: Reference, plan: Mapping) -> dict[str, np.ndarray]:
-    """Return what a study is about: label -> one score a seed, in the plan's unit."""
-    numbers = reference.numbers
-    return {label: plan["scale"] * np.array(numbers[n]) for label, n in plan["scores"].items()}
+    """Return what a study is about: label -> one score a seed."""
+    return {label: np.array(reference.numbers[name]) for label, name in plan["scores"].items()}
 
 
 def summary(reference: Reference, plan: Mapping) -> str:
@@ -76,35 +75,23 @@ def against(reference: Reference, other: Reference, plan: Mapping) -> str:
     ours, theirs = scores(reference, plan), scores(other, plan)
     rows = [
         (label, f"{ours[label].mean():.2f}", f"{theirs[label].mean():.2f}",
-         f"{p_value(ours[label], theirs[label]):.4f}")
+         f"{evaluation.p_value(ours[label], theirs[label]):.4f}")
         for label in ours
     ]  # fmt: skip
     return tabulate(rows, ["mean", "these seeds", "published", "p"], disable_numparse=True)
 
 
-def p_value(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the p-value of a two-sided permutation test for the difference of two means."""
-    result = permutation_test(
-        (one, other),
-        lambda a, b, axis: np.abs(np.mean(a, axis) - np.mean(b, axis)),
-        alternative="greater",
-        vectorized=True,
-        rng=0,
-    )
-    return float(result.pvalue)
-
-
 def bands(reference: Reference, plan: Mapping) -> dict[str, list[float]]:
     """Return bands for a lesson of three seeds: what all seeds spanned, and a margin on each side.
 
-    The margin is a quarter of what they spanned, but at least 0.01 and at most 0.03: machines
+    The margin is a quarter of what they spanned, but at least 1 and at most 3 points: machines
     differ in rounding, and a run may fail on one that went well on another.
     """
     found = {}
     for name in plan["scores"].values():
         values = np.array(reference.numbers[name])
-        margin = min(max(0.25 * np.ptp(values), 0.01), 0.03)
-        band = [round(values.min() - margin, 3), round(min(values.max() + margin, 1), 3)]
+        margin = min(max(0.25 * np.ptp(values), 1), 3)
+        band = [round(values.min() - margin, 1), round(min(values.max() + margin, 100), 1)]
         found |= {f"{name}[{i}]": band for i in range(3)}
     return found
 
