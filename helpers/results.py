@@ -147,7 +147,7 @@ class Reference:
     parameters: dict[str, object]  # the same for all runs
     versions: dict[str, str]
     machine: str
-    numbers: dict[str, list]  # one number, or one list, a seed, in the order of the seeds
+    numbers: dict[str, list]  # one number, or one list, a seed; some of the first seeds only
 
     @property
     def described(self) -> str:
