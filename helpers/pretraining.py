@@ -138,7 +138,7 @@ def units_in_use(layer: int) -> Callable[[keras.Sequential, tf.Tensor], tf.Tenso
     """Return a measure for `training`: how many units of a layer are above 0 for some row.
 
     Layers count from 1.  The number is the same for every row, so that their mean is the number;
-    it is that of all rows where these fit in one block (1,000).
+    it is that of all rows where these fit in one block (`blockwise.BLOCK_ROWS`).
     """
 
     def count(model: keras.Sequential, rows: tf.Tensor) -> tf.Tensor:

@@ -154,3 +154,25 @@ def test_another_seed_gives_other_weights_in_every_layer(name):
 def test_layers_of_the_same_shape_start_differently(model):
     drawn = [kernel.tobytes() for kernel in kernels(model)]
     assert len(set(drawn)) == len(drawn) > 1
+
+
+@pytest.mark.parametrize(
+    ("initializer", "spread"),
+    [
+        (lambda seed: models.normal(0.01, seed), lambda below, above: 0.01),
+        (models.he, lambda below, above: np.sqrt(2 / below)),
+        (models.glorot, lambda below, above: np.sqrt(2 / (below + above))),
+    ],
+)
+def test_initial_weights_have_the_scale_of_their_name_and_no_biases(initializer, spread):
+    sizes = [784, 30, 20, 10]
+    weights = models.classifier(784, sizes[1:-1], 10, initializer=initializer(3)).get_weights()
+    expected = [spread(below, above) for below, above in pairwise(sizes)]
+    np.testing.assert_allclose([w.std() for w in weights[::2]], expected, rtol=0.2)
+    assert not any(bias.any() for bias in weights[1::2])
+    again, other = (
+        models.classifier(784, sizes[1:-1], 10, initializer=initializer(seed)).get_weights()
+        for seed in (3, 4)
+    )
+    assert np.array_equal(weights[0], again[0])
+    assert not np.array_equal(weights[0], other[0])
