@@ -147,7 +147,7 @@ class Reference:
     parameters: dict[str, object]  # the same for all runs
     versions: dict[str, str]
     machine: str
-    numbers: dict[str, list]  # an entry a seed, in order (few_…, tuning_…: the first only)
+    numbers: dict[str, list]  # an entry a seed, in order
 
     @property
     def described(self) -> str:

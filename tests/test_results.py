@@ -250,10 +250,7 @@ def test_the_published_reference_results_can_be_read():
         reference = results.reference(lesson, dataset)
         assert reference.source == "full"
         count = len(reference.seeds)
-        for name, values in reference.numbers.items():
-            # The test with few labels takes longest: it may have been made for fewer.
-            few = name.startswith(("few_", "tuning_"))
-            assert 2 <= len(values) <= count if few else len(values) == count
+        assert {len(values) for values in reference.numbers.values()} == {count}
         unit = "30,000 steps" if lesson == "05_comparison" else "epochs"
         assert re.match(
             rf"reference: {count} seeds, .*{unit}, {dataset} \(full data\)", reference.described
