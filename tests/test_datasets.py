@@ -135,8 +135,8 @@ def dead() -> str:
 def use(monkeypatch, tmp_path) -> Callable[..., Path]:
     """Return a function that replaces MNIST by tiny data, to be had from the given mirrors."""
 
-    def use(*mirrors: str, contents: dict[str, bytes] = TINY) -> Path:
-        hashes = tuple(hashlib.sha256(contents[file]).hexdigest() for file in datasets._FILES)
+    def use(*mirrors: str) -> Path:
+        hashes = tuple(hashlib.sha256(content).hexdigest() for content in TINY.values())
         origin = datasets._ORIGINS["mnist"]
         origin = dataclasses.replace(origin, mirrors=mirrors, sha256=hashes)
         monkeypatch.setitem(datasets._ORIGINS, "mnist", origin)
@@ -155,22 +155,6 @@ def sample(monkeypatch, tmp_path) -> Path:
 
 
 IMAGES = idx(np.ones((2, 28, 28)))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"\0\0\x0d\x03" + IMAGES[4:], r"magic number 2049 .* or 2051 .*\\r\\x03"),
-        (b"<!DOCTYPE html>", r"found 15 bytes that start with b'<!DO'"),
-        (b"\x08\x03", "found 2 bytes"),
-        (IMAGES[:9], "a whole header, found 9 bytes"),
-        (IMAGES[:-1], r"expected 1,584 bytes .*\(2, 28, 28\).* found 1,583"),
-        (IMAGES + b"\0", "found 1,585"),
-    ],
-)
-def test_idx_that_is_refused(content, message):
-    with pytest.raises(ValueError, match=message):
-        datasets._parse_idx(content)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
@@ -322,8 +306,14 @@ def test_two_at_once(use, start):
 
 @pytest.mark.parametrize(
     "wrong",
-    [gzip.compress(idx(np.zeros((24, 28, 28)))), PACKED[TRAIN_IMAGES][:-100], b"<!DOCTYPE", b""],
-    ids=["other content", "cut off", "a page", "empty"],
+    [
+        gzip.compress(idx(np.zeros((24, 28, 28)))),
+        PACKED[TRAIN_LABELS],
+        PACKED[TRAIN_IMAGES][:-100],
+        b"<!DOCTYPE",
+        b"",
+    ],
+    ids=["other content", "labels in place of images", "cut off", "a page", "empty"],
 )
 def test_wrong_file_is_set_aside_and_downloaded_again(use, start, wrong):
     mirror = start(good)
@@ -368,28 +358,6 @@ def test_folder_that_is_a_file(use, dead):
         datasets.load("mnist", "full")
 
 
-@pytest.mark.parametrize("source", ["full", "sample"])
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"train_images": np.zeros((24, 28, 27), np.uint8)}, r"found \(24, 28, 27\) uint8"),
-        ({"train_images": np.zeros((23, 28, 28), np.uint8)}, r"\(23, 28, 28\) uint8 and \(24,\)"),
-        ({"test_labels": np.zeros(13, np.uint8)}, r"\(12, 28, 28\) uint8 and \(13,\)"),
-        ({"test_labels": np.full(12, 10, np.uint8)}, "test_labels from 0 to 9, found 10"),
-        ({p: a[:0] for p, a in tiny_arrays().items()}, r"n at least 1, found \(0, 28, 28\)"),
-    ],
-)
-def test_wrong_structure(use, dead, sample, source, wrong, message):
-    arrays = {**tiny_arrays(), **wrong}
-    contents = dict(zip(datasets._FILES, map(idx, arrays.values()), strict=True))
-    put(use(dead, contents=contents), contents)
-    np.savez(sample, **arrays)
-    full = r"mnist/train-\*.gz" if "train_images" in wrong else r"mnist/t10k-\*.gz"
-    file = {"full": full, "sample": "sample/mnist.npz"}[source]
-    with pytest.raises(ValueError, match=f"data/{file}: .*{message}"):
-        datasets.load("mnist", source)
-
-
 def test_damaged_sample(sample):
     whole = (ROOT / "data" / "sample" / "mnist.npz").read_bytes()
     for content in (b"", b"version https://git-lfs", whole[:5000], whole.replace(b"\n", b"\r\n")):
@@ -398,9 +366,10 @@ def test_damaged_sample(sample):
             datasets.load("mnist", "sample")
     needs_pickle = {"test_labels": np.array([{}])}
     floats = {"test_images": np.zeros((12, 28, 28))}
-    for other, message in ((needs_pickle, "different file"), (floats, "28, 28.* float64")):
+    one_less = {"train_images": np.zeros((23, 28, 28), np.uint8)}
+    for other in (needs_pickle, floats, one_less):
         np.savez(sample, **{**tiny_arrays(), **other})
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match="different file"):
             datasets.load("mnist", "sample")
     sample.unlink()
     with pytest.raises(FileNotFoundError, match=r"data/sample/mnist.npz: .*git checkout"):
