@@ -53,7 +53,8 @@ def full_size() -> dict[str, float]:
         )
     with _clock(seconds, "two classifiers"):
         head = [np.zeros((UNITS[-1], 10)), np.zeros(10)]
-        starts = [CLASSIFIER.weights(), pretraining.stacked_weights(levels, head)]
+        encoders = [array for level in levels for array in level.encoder]
+        starts = [CLASSIFIER.weights(), [*encoders, *head]]
         _classifiers(starts, 30_000, images, labels)
     with _clock(seconds, "deep autoencoder"):
         per_epoch = len(images) // DEEP.batch_size

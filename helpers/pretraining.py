@@ -121,19 +121,6 @@ def _layer(
     return models.basic_autoencoder(n_inputs, size, initializer=initializer(seed))
 
 
-def stacked_weights(levels: Sequence[Level], head: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the weights of a `models.classifier` whose hidden layers are pretrained encoders.
-
-    Parameters
-    ----------
-    levels : sequence of Level
-        The pretrained layers, from the input upwards.
-    head : sequence of numpy.ndarray
-        Weights and bias of the layer on top.
-    """
-    return [*(array for level in levels for array in level.encoder), *head]
-
-
 def units_in_use(layer: int) -> Callable[[keras.Sequential, tf.Tensor], tf.Tensor]:
     """Return a measure for `training`: how many units of a layer are above 0 for some row.
 

@@ -171,20 +171,6 @@ def test_encode_equals_the_first_half_of_the_autoencoder(images):
     assert (codes == 0).any()
 
 
-def test_stacked_weights_make_a_classifier_whose_hidden_layers_are_the_levels(levels, images):
-    rng = np.random.default_rng(5)
-    head = [rng.normal(size=[12, 4]).astype(np.float32), rng.normal(size=[4]).astype(np.float32)]
-    classifier = models.classifier(12, UNITS, 4, initializer=models.normal(0.01, 0))
-    classifier.set_weights(pretraining.stacked_weights(levels, head))
-
-    activations = tf.constant(images)
-    for layer, level in zip(classifier.layers[:-1], levels, strict=True):
-        activations = layer(activations)
-        np.testing.assert_allclose(activations, level.codes, rtol=1e-4, atol=1e-5)
-    expected = levels[-1].codes @ head[0] + head[1]
-    np.testing.assert_allclose(classifier(images), expected, rtol=1e-4, atol=1e-4)
-
-
 def test_squared_errors_are_summed_over_pixels_and_then_over_the_batch():
     model = keras.layers.Dense(2, kernel_initializer="zeros", bias_initializer="ones")
     rows = tf.constant([[1.0, 1.0], [3.0, 0.0]])
