@@ -8,16 +8,6 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 
-def total_variance(rows: np.ndarray) -> float:
-    """Return the mean squared distance of rows, shape [n, k], from their mean.
-
-    It is the sum of the columns' variances, in float64 without a copy of the rows.
-    """
-    mean = rows.mean(axis=0, dtype=np.float64)
-    squares = np.einsum("ij,ij->", rows, rows, dtype=np.float64) / len(rows)
-    return float(squares - mean @ mean)
-
-
 def fit_pca(images: np.ndarray) -> PCA:
     """Fit all principal components of images, shape [n, n_pixels].
 

@@ -27,11 +27,6 @@ def mean_squared_error(images: np.ndarray, reconstructions: np.ndarray) -> float
     return float(np.mean(np.sum((reconstructions - images) ** 2, axis=1)))
 
 
-def test_total_variance_is_that_of_numpy(images):
-    expected = images.var(axis=0, dtype=np.float64).sum()
-    assert evaluation.total_variance(images) == pytest.approx(expected, rel=1e-12)
-
-
 @pytest.mark.parametrize("count", [1, 300, 1000, 2345])
 def test_reconstruction_error_is_that_of_numpy(count):
     images, reconstructions = np.random.default_rng(0).random([2, count, 7])
