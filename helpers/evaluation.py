@@ -1,4 +1,4 @@
-"""Yardsticks: principal components, linear probes, live units, steps to a level, p-values."""
+"""Yardsticks: principal components, linear probes, live units, p-values."""
 
 import numpy as np
 from scipy.stats import permutation_test
@@ -148,12 +148,6 @@ def effective_rank(codes: np.ndarray) -> float:
         return 0.0
     shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-def steps_to(steps: np.ndarray, values: np.ndarray, level: float) -> int | None:
-    """Return the first of the steps, shape [m], whose value reaches a level, or None."""
-    reached = np.flatnonzero(values >= level)
-    return int(steps[reached[0]]) if len(reached) else None
 
 
 def p_value(one: np.ndarray, other: np.ndarray, *, paired: bool = False) -> float:

@@ -225,15 +225,6 @@ def test_equal_codes_have_effective_rank_zero(dtype, value):
     assert evaluation.effective_rank(np.full([7, 4], value, dtype)) == 0
 
 
-@pytest.mark.parametrize(
-    ("level", "expected"), [(0.1, 0), (0.5, 100), (0.6, 100), (0.8, 300), (0.9, 300), (0.91, None)]
-)
-def test_steps_to_is_the_first_step_at_or_above_a_level(level, expected):
-    values = np.array([0.1, 0.6, 0.4, 0.9, 0.5])
-    found = evaluation.steps_to(np.arange(0, 500, 100), values, level)
-    assert (found, type(found)) == (expected, type(expected))  # JSON knows no integers of NumPy
-
-
 def test_a_p_value_tells_equal_sets_from_different_ones():
     rng = np.random.default_rng(0)
     one, same, other = rng.normal(0, 1, 20), rng.normal(0, 1, 20), rng.normal(3, 1, 20)
