@@ -1,4 +1,4 @@
-"""Yardsticks: principal components, linear probes, live units, p-values."""
+"""Yardsticks: principal components, linear probes, neighbours, effective rank, p-values."""
 
 import numpy as np
 from scipy.stats import permutation_test
@@ -126,11 +126,6 @@ def neighbour_agreement(codes: np.ndarray, labels: np.ndarray) -> float:
     neighbours = NearestNeighbors(n_neighbors=10, algorithm="brute").fit(codes)
     rows = neighbours.kneighbors(return_distance=False)
     return float((labels[rows] == labels[:, None]).mean())
-
-
-def live_units(codes: np.ndarray) -> int:
-    """Return how many units of ReLU codes, shape [n, code_size], are above 0 for some image."""
-    return int((codes > 0).any(axis=0).sum())
 
 
 def effective_rank(codes: np.ndarray) -> float:

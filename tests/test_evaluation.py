@@ -185,19 +185,6 @@ def test_no_point_is_its_own_neighbour():
     assert evaluation.neighbour_agreement(points, np.arange(30)) == 0
 
 
-@pytest.mark.parametrize(
-    ("codes", "expected"),
-    [
-        ([[0, 0, 0], [0, 0, 0]], 0),
-        ([[0, 1, 0], [0, 0, 1e-6]], 2),
-        ([[-1, 1, 2], [-1, 1, 0]], 2),
-    ],
-)
-def test_live_units_are_above_zero_at_least_once(codes, expected):
-    live = evaluation.live_units(np.array(codes, dtype=np.float32))
-    assert (live, type(live)) == (expected, int)
-
-
 def orthogonal_codes(scales: list[float]) -> np.ndarray:
     """Return centred codes with these singular values."""
     centred = np.random.default_rng(4).normal(size=[50, len(scales)])
