@@ -6,16 +6,12 @@ processor's cache; in blocks they take two thirds of the time and next to no mem
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
-from helpers.backend import keras, tf
+from helpers.backend import tf
 
 BLOCK_ROWS = 1250
-
-RowFunction = Callable[..., tf.Tensor]
-"""``function(model, *rows) -> values``, one value or one vector for each row."""
 
 
 def to_tensors(arrays: Sequence[np.ndarray | tf.Tensor]) -> list[tf.Tensor]:
@@ -105,12 +101,6 @@ def _block_size(n_rows: int) -> int:
 def _rows(tensor: tf.Tensor, first: tf.Tensor, size: int) -> tf.Tensor:
     """Return ``size`` rows; unlike ``tensor[a:b]``, their number is known to the compiler."""
     return tf.slice(tensor, [first] + [0] * (len(tensor.shape) - 1), [size, *tensor.shape[1:]])
-
-
-def mean(function: RowFunction, model: keras.Layer, *arrays: np.ndarray | tf.Tensor) -> float:
-    """Return the mean of ``function(model, *rows)``, one float per row, over arrays [n, ...]."""
-    tensors = to_tensors(arrays)
-    return float(compile_mean(partial(function, model), tensors)(tensors))
 
 
 def apply(model: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray | tf.Tensor) -> np.ndarray:

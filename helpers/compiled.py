@@ -16,7 +16,7 @@ from helpers.backend import keras, tf
 Loss = Callable[..., tf.Tensor]
 """``loss(model, *batch) -> scalar``: the number to make smaller, for one mini-batch."""
 
-Measures = Mapping[str, tuple[blockwise.RowFunction, Sequence[np.ndarray] | None]]
+Measures = Mapping[str, tuple[Callable[..., tf.Tensor], Sequence[np.ndarray] | None]]
 """Name -> (``function(model, *rows)``, arrays): one float per row, averaged over all rows.
 
 None in place of the arrays stands for the whole training data of the run.

@@ -1,6 +1,7 @@
 """Means and outputs over many rows against NumPy, whatever the number of rows."""
 
 import gc
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -36,13 +37,16 @@ def summed(model: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(model(rows), axis=1)
 
 
+def mean_of(function: Callable[..., tf.Tensor], layer: keras.Layer, *arrays: np.ndarray) -> float:
+    tensors = blockwise.to_tensors(arrays)
+    return float(blockwise.compile_mean(partial(function, layer), tensors)(tensors))
+
+
 @pytest.mark.parametrize("count", ROW_COUNTS)
 def test_mean_equals_numpy(layer, count):
     rows = rows_of(count)
     expected = numpy_outputs(layer, rows).sum(axis=1).mean()
-    result = blockwise.mean(summed, layer, rows)
-    assert isinstance(result, float)
-    assert result == pytest.approx(expected, rel=1e-6)
+    assert mean_of(summed, layer, rows) == pytest.approx(expected, rel=1e-6)
 
 
 def test_mean_takes_several_arrays_row_by_row(layer):
@@ -52,19 +56,18 @@ def test_mean_takes_several_arrays_row_by_row(layer):
         return model(inputs)[:, 0] * tf.cast(numbers, tf.float32)
 
     expected = np.mean(numpy_outputs(layer, rows)[:, 0] * labels)
-    assert blockwise.mean(weighted, layer, rows, labels) == pytest.approx(expected, rel=1e-6)
+    assert mean_of(weighted, layer, rows, labels) == pytest.approx(expected, rel=1e-6)
 
 
 def test_mean_adds_in_double_precision(layer):
     # In float32 adding 1 to 2^24 changes nothing.
     values = np.array([2.0**24] + [1.0] * 2999, np.float32)
-    result = blockwise.mean(lambda model, block: block, layer, values)
-    assert result == (2**24 + 2999) / 3000
+    assert mean_of(lambda model, block: block, layer, values) == (2**24 + 2999) / 3000
 
 
 def test_mean_of_true_and_false_is_a_share(layer):
     values = np.arange(1500) % 4 == 0
-    share = blockwise.mean(lambda model, block: tf.cast(block, tf.float32), layer, values)
+    share = mean_of(lambda model, block: tf.cast(block, tf.float32), layer, values)
     assert share == 0.25
 
 
@@ -93,7 +96,7 @@ def test_a_compiled_mean_takes_other_arrays_of_the_same_shape(layer):
 )
 def test_anything_but_one_value_a_row_is_refused(layer, function):
     with pytest.raises(ValueError, match=r"one value per row.*\(7,\)"):
-        blockwise.mean(function, layer, rows_of(7))
+        mean_of(function, layer, rows_of(7))
 
 
 @pytest.mark.parametrize("count", ROW_COUNTS)
