@@ -149,15 +149,6 @@ class Reference:
     machine: str
     numbers: dict[str, list]  # an entry a seed, in order
 
-    @property
-    def described(self) -> str:
-        """What was run, in one line."""
-        unit = "steps" if "steps" in self.parameters else "epochs"
-        return (
-            f"reference: {len(self.seeds)} seeds, {self.parameters[unit]:,} {unit}, "
-            f"{self.dataset} ({self.source} data), TensorFlow {self.versions['tensorflow']}"
-        )
-
 
 def reference(lesson: str, dataset: str) -> Reference | None:
     """Return the reference results of a lesson on a data set, or None if there are none.

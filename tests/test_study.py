@@ -38,14 +38,6 @@ def test_runs_that_differ_in_their_seed_become_one_reference():
     }  # fmt: skip
     assert reference.machine == "m0; m1"
     assert results.Reference(**json.loads(study.text(reference))) == reference
-    assert reference.described.startswith("reference: 2 seeds, 3 steps, mnist (full data), Tens")
-
-
-def test_a_lesson_that_counts_epochs_is_described_by_them():
-    reference = study.collect(
-        {seed: run(seed, parameters={"seed": seed, "epochs": 20}) for seed in (0, 1)}, "seed"
-    )
-    assert reference.described.startswith("reference: 2 seeds, 20 epochs, mnist")
 
 
 @pytest.mark.parametrize("dataset", datasets.NAMES)

@@ -191,5 +191,5 @@ def test_a_study_has_its_own_number_of_seeds_and_publishes_no_others(course):
     assert json.loads(published.read_text("utf-8"))["seeds"] == [0, 1]
     others = course.run("--config", "first_seed=1", target=target)
     assert others[::2] == (0, ["01_one 7 2"])
-    assert "reference: 2 seeds, 7 steps, mnist (full data)" in others[1]
+    assert "01_one: 2 seeds, mnist (full data)" in others[1]
     assert json.loads(published.read_text("utf-8"))["seeds"] == [0, 1]

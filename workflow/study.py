@@ -129,7 +129,8 @@ if "snakemake" in globals():
     plan, seed = plans[lesson], plans[lesson]["seed"]
     study = collect({run["parameters"][seed]: run for run in found}, seed)
     results.write(Path(job.output[0]), text(study))
-    print(summary(study, plan) if "scores" in plan else study.described)
+    seeds = f"{lesson}: {len(study.seeds)} seeds, {study.dataset} ({study.source} data)"
+    print(summary(study, plan) if "scores" in plan else seeds)
     published = results.reference(lesson, study.dataset)
     if published and published.seeds != study.seeds and "scores" in plan:
         print(against(study, published, plan))
