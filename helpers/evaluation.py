@@ -1,9 +1,10 @@
-"""Yardsticks: principal components, linear probes, neighbours, effective rank, p-values."""
+"""Yardsticks: principal components, probes, effective rank, p-values, sets of images."""
 
 import numpy as np
 from scipy.stats import permutation_test
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
@@ -143,6 +144,73 @@ def effective_rank(codes: np.ndarray) -> float:
         return 0.0
     shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the squared Fréchet distance of two sets of features, each seen as a Gaussian.
+
+    ``|m - m'|² + tr(C + C' - 2 (C C')^½)`` with their means and covariance matrices: 0 where both
+    agree, whatever else differs (Dowson and Landau 1982; Heusel et al. 2017).
+
+    Parameters
+    ----------
+    one, other : numpy.ndarray, shapes [n, k] and [m, k]
+        Features of images, one image a row.
+
+    Raises
+    ------
+    ValueError
+        If their numbers of columns differ, or one has fewer than two rows.
+    """
+    _check_features(one, other, 2)
+    (mean, cov), (other_mean, other_cov) = (
+        (rows.mean(axis=0, dtype=np.float64), np.atleast_2d(np.cov(rows, rowvar=False)))
+        for rows in (one, other)
+    )
+    # (C C')^½ has the trace of the symmetric (C^½ C' C^½)^½, which has real roots.
+    values, vectors = np.linalg.eigh(cov)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    common = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other_cov @ root), 0)).sum()
+    gap = mean - other_mean
+    return float(gap @ gap + np.trace(cov) + np.trace(other_cov) - 2 * common)
+
+
+def precision_recall(real: np.ndarray, drawn: np.ndarray, *, k: int = 3) -> tuple[float, float]:
+    """Return which share of drawn images could be real ones, and the other way round.
+
+    A row of one set counts where it is no further from some row of the other set than that row's
+    ``k``-th nearest neighbour in its own set (Kynkäänniemi et al. 2019).
+
+    Parameters
+    ----------
+    real, drawn : numpy.ndarray, shapes [n, d] and [m, d]
+        Features of images, one image a row; more than ``k`` rows each.
+
+    Returns
+    -------
+    tuple of float
+        Precision and recall, from 0 to 1.
+    """
+    _check_features(real, drawn, k + 1)
+    return _share_inside(drawn, real, k), _share_inside(real, drawn, k)
+
+
+def _share_inside(rows: np.ndarray, centres: np.ndarray, k: int) -> float:
+    """Return the share of rows that lie in some ball around a centre, up to its k-th neighbour."""
+    neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(centres)
+    radii = neighbours.kneighbors()[0][:, -1]
+    # In blocks: the distances of all pairs would not fit into memory.
+    blocks = [rows[start : start + 500] for start in range(0, len(rows), 500)]
+    inside = [(euclidean_distances(block, centres) <= radii).any(axis=1) for block in blocks]
+    return float(np.concatenate(inside).mean())
+
+
+def _check_features(one: np.ndarray, other: np.ndarray, least: int) -> None:
+    shapes = one.shape, other.shape
+    fits = one.ndim == other.ndim == 2 and one.shape[1] == other.shape[1]
+    if not fits or min(len(one), len(other)) < least:
+        wanted = f"two arrays of {least} rows or more with the same number of columns"
+        raise ValueError(f"features: expected {wanted}, received shapes {shapes}")
 
 
 def p_value(one: np.ndarray, other: np.ndarray, *, paired: bool = False) -> float:

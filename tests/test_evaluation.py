@@ -1,7 +1,10 @@
 """The yardsticks against NumPy, scikit-learn and cases with a known answer."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from scipy.linalg import sqrtm
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -226,3 +229,70 @@ def test_a_p_value_of_pairs_exchanges_only_partners():
     assert evaluation.p_value(*pairs, paired=True) == pytest.approx(2 / 16)
     assert evaluation.p_value(*pairs) > 0.5
     assert evaluation.p_value(pairs[0], pairs[0], paired=True) == 1
+
+
+def test_frechet_distance_of_gaussians_on_a_line_is_known():
+    # Of N(m, s²) and N(m', s'²) it is (m - m')² + (s - s')².
+    rows = np.random.default_rng(0).normal(size=[1000, 1])
+    rows = (rows - rows.mean()) / rows.std(ddof=1)
+    found = evaluation.frechet_distance(2 * rows + 1, 5 * rows - 3)
+    assert found == pytest.approx(16 + 9, rel=1e-9)
+
+
+def test_frechet_distance_is_that_of_the_matrix_square_root():
+    rng = np.random.default_rng(1)
+    one, other = (
+        rng.normal(size=[50, 4]) @ rng.normal(size=[4, 4]) + rng.normal(size=4) for _ in "ab"
+    )
+    cov, other_cov = np.cov(one.T), np.cov(other.T)
+    root = sqrtm(cov @ other_cov).real
+    expected = np.square(one.mean(axis=0) - other.mean(axis=0)).sum()
+    expected += np.trace(cov + other_cov - 2 * root)
+    assert evaluation.frechet_distance(one, other) == pytest.approx(expected, rel=1e-8)
+    assert evaluation.frechet_distance(other, one) == pytest.approx(expected, rel=1e-8)
+    assert evaluation.frechet_distance(one, one[::-1]) == pytest.approx(0, abs=1e-8)
+
+
+def test_frechet_distance_bears_units_that_never_change():
+    rows = np.random.default_rng(2).normal(size=[20, 3]) * [1, 0, 2]
+    assert evaluation.frechet_distance(rows, rows + np.array([0, 3, 0])) == pytest.approx(9, rel=1e-8)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_precision_and_recall_are_those_of_every_pair(k):
+    rng = np.random.default_rng(3)
+    real, drawn = rng.normal(size=[1100, 3]), rng.normal(size=[700, 3]) * 0.6 + 0.5
+
+    def share(rows, centres):
+        own = np.linalg.norm(centres[:, None] - centres, axis=2)
+        radii = np.sort(own, axis=1)[:, k]  # the nearest row of all is the row itself
+        return (np.linalg.norm(rows[:, None] - centres, axis=2) <= radii).any(axis=1).mean()
+
+    found = evaluation.precision_recall(real, drawn, k=k)
+    assert found == pytest.approx((share(drawn, real), share(real, drawn)), abs=1e-12)
+    assert 0.2 < found[1] < found[0] < 1
+
+
+def test_precision_and_recall_tell_a_part_from_a_spread():
+    real = np.random.default_rng(4).normal(size=[500, 2])
+    precise, narrow = evaluation.precision_recall(real, real[real[:, 0] > 1])
+    wide = evaluation.precision_recall(real, 5 * real)
+    assert precise == 1
+    assert narrow < 0.3
+    assert wide[0] < 0.5 < wide[1]
+
+
+def test_precision_and_recall_never_hold_the_distances_of_all_pairs():
+    rows = np.random.default_rng(5).random([8000, 4])
+    tracemalloc.start()
+    evaluation.precision_recall(rows, rows + 0.01)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8000 * 8000 * 8 / 4
+
+
+@pytest.mark.parametrize("measure", [evaluation.frechet_distance, evaluation.precision_recall])
+@pytest.mark.parametrize("shape", [(50, 4), (1, 3), (50,)])
+def test_sets_of_features_that_do_not_fit_are_refused(measure, shape):
+    with pytest.raises(ValueError, match=r"with the same number of columns, received shapes"):
+        measure(np.ones([50, 3]), np.ones(shape))
