@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import generative_answers as generative
 import numpy as np
 import pretraining_answers as later
 import pytest
@@ -230,9 +231,12 @@ NOT_YET = [
     (checks_reaches_pca, lambda images: images[:, :2], "shape (2, 5), received shape (2, 2)"),
 ]
 
-RIGHT += later.RIGHT
-NEARLY += later.NEARLY
-NOT_YET += later.NOT_YET
+RIGHT += later.RIGHT + generative.RIGHT
+ALSO_RIGHT += later.ALSO_RIGHT + generative.ALSO_RIGHT
+NEARLY += later.NEARLY + generative.NEARLY
+NOT_YET += later.NOT_YET + generative.NOT_YET
+NETWORKS = [checks_reaches_pca, checks_denoises, later.checks_no_dead_unit, later.checks_rescued]
+NETWORKS += [generative.checks_stronger]
 
 
 def said(capsys: pytest.CaptureFixture, check: Callable[[object], None], answer: object) -> str:
@@ -243,7 +247,7 @@ def said(capsys: pytest.CaptureFixture, check: Callable[[object], None], answer:
     return out
 
 
-@pytest.mark.parametrize(("check", "answer"), [*RIGHT, *ALSO_RIGHT, *later.ALSO_RIGHT])
+@pytest.mark.parametrize(("check", "answer"), [*RIGHT, *ALSO_RIGHT])
 def test_a_right_answer_is_right(capsys, check, answer):
     assert said(capsys, check, answer).startswith("Right.")
 
@@ -267,6 +271,11 @@ def test_what_was_expected_is_said(capsys, check, answer, hint):
 def test_an_answer_left_open_is_not_attempted(capsys, check, answer):
     empty = (lambda *_: ...) if callable(answer) else ...
     assert said(capsys, check, empty).startswith("Not attempted yet")
+
+
+@pytest.mark.parametrize("check", NETWORKS)
+def test_a_network_left_open_is_not_attempted(capsys, check):
+    assert said(capsys, check, ...).startswith("Not attempted yet")
 
 
 @pytest.mark.parametrize(("check", "answer"), RIGHT)
