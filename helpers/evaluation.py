@@ -1,6 +1,9 @@
 """Yardsticks: principal components, probes, effective rank, p-values, sets of images."""
 
+from collections.abc import Callable
+
 import numpy as np
+from scipy.special import logsumexp
 from scipy.stats import permutation_test
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -203,6 +206,37 @@ def _share_inside(rows: np.ndarray, centres: np.ndarray, k: int) -> float:
     blocks = [rows[start : start + 500] for start in range(0, len(rows), 500)]
     inside = [(euclidean_distances(block, centres) <= radii).any(axis=1) for block in blocks]
     return float(np.concatenate(inside).mean())
+
+
+def bounds(
+    log_joint: Callable[[np.ndarray], np.ndarray],
+    mean: np.ndarray,
+    spread: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Return two lower bounds of the mean log likelihood of images, in nats, by draws of codes.
+
+    The evidence lower bound, the mean of log p(x, z) - log q(z) for codes z drawn from q
+    (Kingma and Welling 2014), and the importance-weighted bound, the log of a mean of many
+    weights p(x, z) / q(z), which lies between the first and the truth (Burda et al. 2016).
+
+    Parameters
+    ----------
+    log_joint : callable
+        Takes a code for each image, shape [n, k]; returns log p(x, z) of each, shape [n].
+    mean, spread : numpy.ndarray, broadcast to shape [n, k]
+        Mean and standard deviation of q, a Gaussian for each image.
+    count : int
+        Codes drawn for each image.
+    """
+    weights = []
+    for _ in range(count):
+        noise = rng.normal(size=mean.shape)
+        log_q = -(noise**2 + np.log(2 * np.pi)) / 2 - np.log(spread)
+        weights.append(log_joint(mean + spread * noise) - log_q.sum(axis=1))
+    weighted = logsumexp(weights, axis=0) - np.log(count)
+    return float(np.mean(weights)), float(weighted.mean())
 
 
 def _check_features(one: np.ndarray, other: np.ndarray, least: int) -> None:

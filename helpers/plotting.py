@@ -241,7 +241,13 @@ def numbers_kept(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Axes:
     return ax
 
 
-def code_map(codes: np.ndarray, labels: np.ndarray, images: np.ndarray) -> Axes:
+def code_map(
+    codes: np.ndarray,
+    labels: np.ndarray,
+    images: np.ndarray | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw codes of two numbers as points, coloured by class, and some of them as their images.
 
     The number of each class stands at the median of its codes.
@@ -251,10 +257,10 @@ def code_map(codes: np.ndarray, labels: np.ndarray, images: np.ndarray) -> Axes:
     codes : numpy.ndarray, shape [n, 2]
     labels : numpy.ndarray, shape [n]
         Classes, at most ten; the images keep them apart where colours cannot.
-    images : numpy.ndarray, shape [n, 784]
+    images : numpy.ndarray, shape [n, 784], optional
         Grey from 0 to 1, drawn in their class's colour.
     """
-    ax = plt.subplots(figsize=(6.8, 6.8))[1]
+    ax = ax or plt.subplots(figsize=(6.8, 6.8))[1]
     colors = plt.get_cmap("tab10")
     # In random order no class covers all others.
     order = np.random.default_rng(0).permutation(len(codes))
@@ -264,7 +270,7 @@ def code_map(codes: np.ndarray, labels: np.ndarray, images: np.ndarray) -> Axes:
     ax.set(xlim=(left, right), xlabel="first number of the code")
     ax.set(ylim=(bottom, top), ylabel="second number of the code")
     places, drawn = (codes - low) / (high - low), np.empty((0, 2))
-    for i in order:
+    for i in order if images is not None else []:
         nearest = np.abs(drawn - places[i]).max(axis=1).min(initial=1)
         if nearest > 0.055 and places[i].min() >= 0 and places[i].max() <= 1:
             drawn = np.vstack([drawn, places[i]])
@@ -276,6 +282,14 @@ def code_map(codes: np.ndarray, labels: np.ndarray, images: np.ndarray) -> Axes:
         middle = np.median(codes[labels == label], axis=0)
         ax.text(*middle, str(label), ha="center", va="center", weight="bold", bbox=box)
     return ax
+
+
+def code_maps(kinds: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
+    """Draw codes of several kinds, each of shape [n, 2], as `code_map` does, side by side."""
+    figure, axes = plt.subplots(1, len(kinds), figsize=(4.4 * len(kinds), 4.4), squeeze=False)
+    for ax, (kind, codes) in zip(axes[0], kinds.items(), strict=True):
+        code_map(codes, labels, ax=ax).set_title(kind)
+    return figure
 
 
 def plane(

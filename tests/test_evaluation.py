@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
+from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -255,7 +256,9 @@ def test_frechet_distance_is_that_of_the_matrix_square_root():
 
 def test_frechet_distance_bears_units_that_never_change():
     rows = np.random.default_rng(2).normal(size=[20, 3]) * [1, 0, 2]
-    assert evaluation.frechet_distance(rows, rows + np.array([0, 3, 0])) == pytest.approx(9, rel=1e-8)
+    assert evaluation.frechet_distance(rows, rows + np.array([0, 3, 0])) == pytest.approx(
+        9, rel=1e-8
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -296,3 +299,24 @@ def test_precision_and_recall_never_hold_the_distances_of_all_pairs():
 def test_sets_of_features_that_do_not_fit_are_refused(measure, shape):
     with pytest.raises(ValueError, match=r"with the same number of columns, received shapes"):
         measure(np.ones([50, 3]), np.ones(shape))
+
+
+def test_bounds_bracket_a_likelihood_that_is_known():
+    # z from N(0, I), x = z + noise of variance 1/4: x is from N(0, 5/4 I), and q is not the best.
+    rng = np.random.default_rng(6)
+    x = rng.normal(scale=np.sqrt(1.25), size=[400, 2])
+    truth = multivariate_normal(np.zeros(2), 1.25 * np.eye(2)).logpdf(x).mean()
+
+    def log_joint(z):
+        prior = multivariate_normal(np.zeros(2)).logpdf(z)
+        return prior + multivariate_normal(np.zeros(2), 0.25 * np.eye(2)).logpdf(x - z)
+
+    q = 0.7 * x, np.array([0.5, 0.6])
+    elbo, weighted = evaluation.bounds(log_joint, *q, 200, rng)
+    # KL(q || p(z | x)), with the posterior N(0.8 x, 0.2 I), is what the first one lacks.
+    gap = (np.log(0.2 / q[1] ** 2) - 1 + q[1] ** 2 / 0.2 + (0.1 * x) ** 2 / 0.2).sum(axis=1) / 2
+    assert elbo == pytest.approx(truth - gap.mean(), abs=0.02)
+    assert elbo < weighted < truth + 0.01
+    assert weighted == pytest.approx(truth, abs=0.02)
+    best = evaluation.bounds(log_joint, 0.8 * x, np.sqrt(np.full(2, 0.2)), 3, rng)
+    assert best == pytest.approx((truth, truth), rel=1e-9)
