@@ -13,6 +13,8 @@ import numpy as np
 import papermill
 import pytest
 from conftest import LESSONS, NOTEBOOKS, SOLUTIONS, cells, each_lesson, name, tags
+from scipy.special import log_expit
+from scipy.stats import norm
 
 from helpers import datasets, evaluation, models, pretraining
 
@@ -390,3 +392,32 @@ def test_lesson_5_starts_differ_in_what_their_names_say_only(sample):
 )
 def test_lesson_5_verdicts_follow_from_the_numbers(one, other, verdict):
     assert definitions("05_comparison")["verdict"](one, other) == verdict
+
+
+def test_lesson_6_computes_the_bound_that_numpy_computes():
+    lesson = definitions("06_generative_models", hidden=[9, 7], seed=5)
+    model, rng = lesson["VAE"](3), np.random.default_rng(0)
+    shapes = [(784, 9), (9,), (9, 7), (7,), (7, 6), (6,), (3, 7), (7,), (7, 9), (9,), (9, 784)]
+    assert [w.shape for w in model.get_weights()] == [*shapes, (784,)]
+    weights = [rng.normal(0, 2 / len(w) ** 0.5, w.shape) for w in model.get_weights()]
+    model.set_weights(weights)
+    images, noise = rng.random([4, 784], np.float32), rng.normal(size=[4, 3]).astype(np.float32)
+
+    def stack(rows, *layers):
+        for matrix, bias in (layers[0:2], layers[2:4]):
+            rows = np.maximum(rows @ matrix + bias, 0)
+        return rows @ layers[4] + layers[5]
+
+    mean, spread = np.split(stack(images.astype(np.float64), *weights[:6]), 2, axis=1)
+    spread = np.exp(spread) ** 0.5
+    logits = stack(mean + spread * noise, *weights[6:])
+    likelihood = images * log_expit(logits) + (1 - images) * log_expit(-logits)
+    crossed = (np.log(2 * np.pi) + mean**2 + spread**2) / 2  # of q and the prior
+    divergence = (crossed - norm(scale=spread).entropy()).sum(axis=1)
+    assert divergence.mean() > 5  # not lost beside the other term
+    expected = (divergence - likelihood.sum(axis=1)).mean()
+    found = float(lesson["negative_elbo"](model, images, noise))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    # Each step draws noise of its own.
+    steps = [float(lesson["vae_loss"](model, images)) for _ in range(2)]
+    assert steps[0] != steps[1]
