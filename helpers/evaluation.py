@@ -175,7 +175,8 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     common = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other_cov @ root), 0)).sum()
     gap = mean - other_mean
-    return float(gap @ gap + np.trace(cov) + np.trace(other_cov) - 2 * common)
+    # Rounding may leave less than nothing.
+    return max(0.0, float(gap @ gap + np.trace(cov) + np.trace(other_cov) - 2 * common))
 
 
 def precision_recall(real: np.ndarray, drawn: np.ndarray, *, k: int = 3) -> tuple[float, float]:
