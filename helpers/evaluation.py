@@ -215,8 +215,8 @@ def bounds(
     spread: np.ndarray,
     count: int,
     rng: np.random.Generator,
-) -> tuple[float, float]:
-    """Return two lower bounds of the mean log likelihood of images, in nats, by draws of codes.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return two lower bounds of the log likelihood of images, in nats, shape [n], by draws of codes.
 
     The evidence lower bound, the mean of log p(x, z) - log q(z) for codes z drawn from q
     (Kingma and Welling 2014), and the importance-weighted bound, the log of a mean of many
@@ -236,8 +236,7 @@ def bounds(
         noise = rng.normal(size=mean.shape)
         log_q = -(noise**2 + np.log(2 * np.pi)) / 2 - np.log(spread)
         weights.append(log_joint(mean + spread * noise) - log_q.sum(axis=1))
-    weighted = logsumexp(weights, axis=0) - np.log(count)
-    return float(np.mean(weights)), float(weighted.mean())
+    return np.mean(weights, axis=0), logsumexp(weights, axis=0) - np.log(count)
 
 
 def _check_features(one: np.ndarray, other: np.ndarray, least: int) -> None:
