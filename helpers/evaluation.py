@@ -216,7 +216,7 @@ def bounds(
     count: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return two lower bounds of the log likelihood of images, in nats, shape [n], by draws of codes.
+    """Return two lower bounds of the log likelihood of each image, in nats, by draws of codes.
 
     The evidence lower bound, the mean of log p(x, z) - log q(z) for codes z drawn from q
     (Kingma and Welling 2014), and the importance-weighted bound, the log of a mean of many
