@@ -196,17 +196,23 @@ def precision_recall(real: np.ndarray, drawn: np.ndarray, *, k: int = 3) -> tupl
         Precision and recall, from 0 to 1.
     """
     _check_features(real, drawn, k + 1)
-    return _share_inside(drawn, real, k), _share_inside(real, drawn, k)
-
-
-def _share_inside(rows: np.ndarray, centres: np.ndarray, k: int) -> float:
-    """Return the share of rows that lie in some ball around a centre, up to its k-th neighbour."""
-    neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(centres)
-    radii = neighbours.kneighbors()[0][:, -1]
+    # scikit-learn computes distances in float64, and would convert each block anew.
+    real, drawn = real.astype(np.float64), drawn.astype(np.float64)
+    radii, own = _radii(real, k), _radii(drawn, k)
+    passes, could = [], np.zeros(len(real), bool)
     # In blocks: the distances of all pairs would not fit into memory.
-    blocks = [rows[start : start + 500] for start in range(0, len(rows), 500)]
-    inside = [(euclidean_distances(block, centres) <= radii).any(axis=1) for block in blocks]
-    return float(np.concatenate(inside).mean())
+    for start in range(0, len(drawn), 500):
+        block = slice(start, start + 500)
+        distances = euclidean_distances(drawn[block], real)
+        passes.append((distances <= radii).any(axis=1))
+        could |= (distances <= own[block, np.newaxis]).any(axis=0)
+    return float(np.concatenate(passes).mean()), float(could.mean())
+
+
+def _radii(rows: np.ndarray, k: int) -> np.ndarray:
+    """Return each row's distance to its ``k``-th nearest neighbour."""
+    neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(rows)
+    return neighbours.kneighbors()[0][:, -1]
 
 
 def bounds(
