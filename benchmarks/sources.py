@@ -136,7 +136,7 @@ def evaluation_share(n_images: int, rounds: int = 60) -> float:
     """
     images, labels = CLASSIFIER.data()
     data = blockwise.to_tensors([images, labels])
-    model = models.classifier(784, UNITS, 10, initializer=keras.initializers.Zeros())
+    model = models.dense_stack(784, [*UNITS, 10], initializer=keras.initializers.Zeros())
     network = StackedNetwork(model, keras.optimizers.Adam(0.001), 5)
     network.reset([CLASSIFIER.weights()] * 5, None)
     measures = {"accuracy": (_correct, [tensor[:n_images] for tensor in data])}
@@ -154,7 +154,7 @@ def _classifiers(
 ) -> None:
     zeros = keras.initializers.Zeros()
     training.train_many(
-        lambda: models.classifier(784, UNITS, 10, initializer=zeros),
+        lambda: models.dense_stack(784, [*UNITS, 10], initializer=zeros),
         [training.Start(weights, i) for i, weights in enumerate(starts)],
         [images, labels],
         loss=loss_of(CLASSIFIER),

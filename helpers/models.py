@@ -104,10 +104,3 @@ def deep_autoencoder(
         dense_stack(n_inputs, [*hidden, code_size], initializer=initializer),
         dense_stack(code_size, [*reversed(hidden), n_inputs], initializer=initializer),
     )
-
-
-def classifier(
-    n_inputs: int, units: Sequence[int], n_classes: int, *, initializer: keras.Initializer
-) -> keras.Sequential:
-    """Return the classifier of lesson 5: hidden ReLU layers and one logit per class."""
-    return dense_stack(n_inputs, [*units, n_classes], initializer=initializer)

@@ -127,18 +127,6 @@ def picture(
     return ax
 
 
-def named_grid(images: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw images, shape [n, height, width], grey from 0 to 1, in fives, each above its name."""
-    rows = -(-len(images) // 5)
-    figure, axes = plt.subplots(rows, 5, figsize=(7.5, 1.75 * rows), squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for ax, (image, name) in zip(axes.flat, zip(images, names, strict=True), strict=False):
-        picture(image, ax=ax)
-        ax.text(0.5, -0.04, name, transform=ax.transAxes, ha="center", va="top")
-    return figure
-
-
 def above_below(rows: Mapping[str, np.ndarray]) -> Figure:
     """Draw rows of images, each of shape [n, 784], grey from 0 to 1, its name at the left."""
     count = max(map(len, rows.values()))

@@ -59,21 +59,9 @@ def save(
 ) -> Path:
     """Write a lesson's results to ``build/results/<lesson>.json`` and return that path.
 
-    Beside what is handed in, the file names the versions and the machine, the seconds since the
-    kernel started, and the most memory it has held.
-
-    Parameters
-    ----------
-    lesson : str
-        Name of the notebook without its ending.
-    parameters : dict
-        The parameters of this run.
-    dataset, source : str
-        Name of the data set, and ``"full"`` or ``"sample"``.
-    numbers : dict
-        Every number the lesson states, by name: floats or lists of floats.
-    claims : iterable of Claim
-        The rows of the lesson's summary table.
+    Beside what is handed in (``source`` is ``"full"`` or ``"sample"``; ``numbers`` has every number
+    the lesson states), the file names the versions and the machine, the seconds since the kernel
+    started, and the most memory it has held.
 
     Raises
     ------

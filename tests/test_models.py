@@ -32,7 +32,7 @@ def build_all(seed: int) -> dict[str, keras.Layer]:
         "dense_stack": models.dense_stack(30, [8, 8], initializer=models.normal(0.01, seed)),
         "basic": models.basic_autoencoder(30, 10, initializer=models.normal(0.01, seed)),
         "deep": models.deep_autoencoder(30, [20, 10], 4, seed=seed),
-        "classifier": models.classifier(30, [20, 10], 3, initializer=models.normal(0.01, seed)),
+        "classifier": models.dense_stack(30, [20, 10, 3], initializer=models.normal(0.01, seed)),
     }
 
 
@@ -99,8 +99,8 @@ def test_deep_autoencoder_starts_with_glorot_uniform_weights():
 
 
 def test_classifier_has_a_logit_for_every_class():
-    classifier = models.classifier(
-        784, [100, 50, 25, 12, 5, 5], 10, initializer=models.normal(0.01, 0)
+    classifier = models.dense_stack(
+        784, [100, 50, 25, 12, 5, 5, 10], initializer=models.normal(0.01, 0)
     )
     sizes = [784, 100, 50, 25, 12, 5, 5, 10]
     assert [kernel.shape for kernel in kernels(classifier)] == list(pairwise(sizes))
@@ -166,12 +166,12 @@ def test_layers_of_the_same_shape_start_differently(model):
 )
 def test_initial_weights_have_the_scale_of_their_name_and_no_biases(initializer, spread):
     sizes = [784, 30, 20, 10]
-    weights = models.classifier(784, sizes[1:-1], 10, initializer=initializer(3)).get_weights()
+    weights = models.dense_stack(784, sizes[1:], initializer=initializer(3)).get_weights()
     expected = [spread(below, above) for below, above in pairwise(sizes)]
     np.testing.assert_allclose([w.std() for w in weights[::2]], expected, rtol=0.2)
     assert not any(bias.any() for bias in weights[1::2])
     again, other = (
-        models.classifier(784, sizes[1:-1], 10, initializer=initializer(seed)).get_weights()
+        models.dense_stack(784, sizes[1:], initializer=initializer(seed)).get_weights()
         for seed in (3, 4)
     )
     assert np.array_equal(weights[0], again[0])

@@ -144,7 +144,6 @@ IN_A_NEW_FIGURE = [
     lambda: plotting.code_map(
         random_images(40, 2, 1)[..., 0], np.arange(40) % 10, np.zeros([40, 784])
     ),
-    lambda: plotting.named_grid(random_images(7), list("abcdefg")),
     lambda: plotting.above_below({"images": np.zeros([10, 784])}),
     lambda: plotting.filters({"units": random_images(7, 28, 28).reshape(7, 784)}),
 ]
@@ -305,18 +304,6 @@ def test_a_plane_shows_what_is_drawn_at_each_point_where_the_point_is():
     cells = pixels_of(ax).reshape(12, 2, 12, 3).swapaxes(1, 2)
     expected = [[in_points(x, y) for x in range(12)] for y in range(13, 1, -1)]
     np.testing.assert_allclose(cells, expected)
-
-
-def test_a_named_grid_shows_every_image_above_its_name():
-    images, names = random_images(7), [f"class {i}" for i in range(7)]
-    figure = plotting.named_grid(images, names)
-    assert len(figure.axes) == 10
-    for ax, image, name in zip(figure.axes, images, names, strict=False):
-        np.testing.assert_array_equal(pixels_of(ax), image)
-        assert words(ax.texts) == [name]
-        assert ax.texts[0].get_position()[1] < 0  # below the image, in its own coordinates
-    assert not any(ax.axison for ax in figure.axes)
-    assert all(is_empty(ax) for ax in figure.axes[7:])
 
 
 def test_above_below_shows_a_named_row_of_pictures_for_each_entry():

@@ -181,7 +181,7 @@ def test_squared_errors_are_summed_over_pixels_and_then_over_the_batch():
 
 
 def test_units_in_use_are_those_that_fire_for_some_row():
-    network = models.classifier(3, [2, 4], 5, initializer="ones")
+    network = models.dense_stack(3, [2, 4, 5], initializer="ones")
     weights = network.get_weights()
     weights[1][:] = [-1.5, -9]  # fires where a row adds up to more; never
     weights[3][:] = [-9, -1, 0, 1]

@@ -12,7 +12,7 @@ def network(work: Work) -> keras.Layer:
     if work.labelled:
         *units, n_classes = work.sizes[1:]
         zeros = keras.initializers.Zeros()
-        return models.classifier(work.sizes[0], units, n_classes, initializer=zeros)
+        return models.dense_stack(work.sizes[0], [*units, n_classes], initializer=zeros)
     middle = len(work.sizes) // 2
     return models.deep_autoencoder(work.sizes[0], work.sizes[1:middle], work.sizes[middle], seed=0)
 
