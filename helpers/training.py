@@ -34,6 +34,7 @@ class History:
     losses: np.ndarray  # shape [steps], float32: of each mini-batch, before that step's update
     steps: np.ndarray  # shape [m]: how many were made at each measurement
     measures: dict[str, np.ndarray]  # shape [m] each, float64: means over all rows at those steps
+    diverged: int | None = None  # the step from which on losses and measures are NaN, if any
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ def train_many(
     jit_compile: bool = True,
     together: int = 1,
     workers: int = 4,
+    may_diverge: bool = False,
     description: str = "training",
 ) -> list[Run]:
     """Train one architecture from several starts, side by side and compiled only once.
@@ -176,6 +178,9 @@ def train_many(
     workers : int
         Groups under way at the same time.  One small network cannot keep two cores busy; more
         runs than cores leave none of them idle when three or four are left.
+    may_diverge : bool
+        Let a run whose loss, or a weight after its last step, is not finite end without an error:
+        the others go on, its history says at which step it ``diverged``, and its weights are void.
     data, loss, steps, batch_size, every, measures, jit_compile, description
         As in `train`, which raises the same errors.
 
@@ -220,7 +225,14 @@ def train_many(
             network.reset([start.weights for start in members], first.learning_rate)
             own = tensors if _same(first.data, data) else blockwise.to_tensors(first.data)
             histories = _run(
-                program, network, own, first.steps or steps, first.seed, every, advance
+                program,
+                network,
+                own,
+                first.steps or steps,
+                first.seed,
+                every,
+                advance,
+                may_diverge,
             )
             return list(map(Run, network.weights(), histories))[: len(members)]
         finally:
@@ -249,10 +261,12 @@ def _run(
     seed: int,
     every: int | None,
     advance: Callable[[int], object],
+    may_diverge: bool = False,
 ) -> list[History]:
     """Make ``steps`` steps, measuring before and after every ``every``, or only at the end.
 
-    Returns a history for each copy of the network.
+    Returns a history for each copy of the network.  When all copies have diverged, the steps that
+    are left are not made.
     """
     program.use(network, data)
     length, batch_size = program.block
@@ -260,26 +274,42 @@ def _run(
     measured = [program.measure(data) for _ in measured_at]
     every = every or steps
     rounds = batch_rows(len(data[0]), batch_size=batch_size, steps=steps, seed=seed, block=every)
-    done = 0
+    done, lost = 0, np.zeros(network.shape, bool)
     for rows in rounds:
         for first in range(0, len(rows), length):
             part = rows[first : first + length]
-            losses.append(program.steps(data, part))
-            _check_finite(losses[-1], done)
+            if np.all(lost):
+                losses.append(np.full((len(part), *network.shape), np.nan, np.float32))
+            else:
+                losses.append(program.steps(data, part))
+            if not may_diverge:
+                _check_finite(losses[-1], done)
+            lost = lost | ~np.isfinite(losses[-1]).all(axis=0)
             done += len(part)
             advance(len(part))
         measured_at.append(done)
         measured.append(program.measure(data))
-    _check_weights(network, steps)
+    if not may_diverge:
+        _check_weights(network, steps)
     each = np.concatenate(losses).reshape(steps, -1)
-    return [
-        History(
-            losses=each[:, i].copy(),
-            steps=np.array(measured_at),
-            measures={name: np.array([m[name][i] for m in measured]) for name in measured[-1]},
-        )
-        for i in range(each.shape[1])
-    ]
+    histories = []
+    for i, weights in enumerate(network.weights()):
+        curve, steps_at = each[:, i].copy(), np.array(measured_at)
+        curves = {name: np.array([m[name][i] for m in measured]) for name in measured[-1]}
+        diverged = _diverged(curve, weights) if may_diverge else None
+        if diverged:
+            curve[diverged - 1 :] = np.nan
+            curves = {n: np.where(steps_at < diverged, c, np.nan) for n, c in curves.items()}
+        histories.append(History(curve, steps_at, curves, diverged))
+    return histories
+
+
+def _diverged(losses: np.ndarray, weights: list[np.ndarray]) -> int | None:
+    """Return the first step whose loss is not finite, or the last if it has ruined a weight."""
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if len(bad):
+        return int(bad[0]) + 1
+    return None if all(np.isfinite(array).all() for array in weights) else len(losses)
 
 
 def _check_finite(losses: np.ndarray, done: int) -> None:

@@ -1,6 +1,7 @@
 """The training loop against NumPy and against an eager loop, and what it promises."""
 
 import inspect
+import re
 from functools import partial
 from itertools import product
 
@@ -969,6 +970,72 @@ def test_what_fails_first_ends_the_runs_beside_it(images):
     # The first run would take many minutes.
     with pytest.raises(FloatingPointError, match="at step 1:"):
         train_many(starts, [images], steps=50_000_000, workers=2)
+
+
+def diverging(rates: list[float | None]) -> list[training.Start]:
+    """Return starts that differ in their learning rates only: one of 0.4 is too much for SGD."""
+    weights = build(0).get_weights()
+    return [training.Start(weights, 7, learning_rate=rate) for rate in rates]
+
+
+SGD = {
+    "optimizer": lambda: keras.optimizers.SGD(0.001),
+    "measures": {"error": (squared_error, None)},
+    "steps": 60,
+    "every": 10,
+}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_one_of_three_runs_may_diverge_while_the_others_go_on(images, workers):
+    options = SGD | {"workers": workers}
+    first, lost, last = train_many(
+        diverging([0.001, 0.4, 0.002]), [images], may_diverge=True, **options
+    )
+    assert_same_runs([first, last], train_many(diverging([0.001, 0.002]), [images], **options))
+    assert first.history.diverged is None
+    assert last.history.diverged is None
+
+    with pytest.raises(FloatingPointError, match=r"at step") as error:
+        train_many(diverging([0.4]), [images], **options)
+    step = int(re.search(r"at step (\d+):", str(error.value))[1])
+    assert 10 < step < 50  # not in the first block, nor in the last
+    assert lost.history.diverged == step
+    assert lost.history.losses.shape == (60,)
+    assert np.isfinite(lost.history.losses[: step - 1]).all()
+    assert np.isnan(lost.history.losses[step - 1 :]).all()
+    np.testing.assert_array_equal(lost.history.steps, first.history.steps)
+    late = lost.history.steps >= step
+    assert np.isnan(lost.history.measures["error"][late]).all()
+    assert np.isfinite(lost.history.measures["error"][:2]).all()
+
+
+def test_one_of_three_runs_computed_together_may_diverge(images):
+    calm, wild = hidden_start(0, 5), hidden_start(1, 5)
+    wild = training.Start([100 * array for array in wild.weights], 5)
+    runs = train_together([calm, wild, calm], [images], may_diverge=True, **SGD)
+    expected = train_together([calm, calm, calm], [images], **SGD)
+    assert_same_runs(runs[::2], expected[::2])
+    assert [run.history.diverged is None for run in runs] == [True, False, True]
+
+
+def test_a_diverged_run_makes_no_further_steps(images, monkeypatch):
+    blocks = []
+    steps = training.Program.steps
+
+    def counted(self: training.Program, *arguments: object) -> np.ndarray:
+        blocks.append(1)
+        return steps(self, *arguments)
+
+    monkeypatch.setattr(training.Program, "steps", counted)
+    (run,) = train_many(diverging([0.4]), [images], may_diverge=True, **SGD)
+    assert len(blocks) == 1 + (run.history.diverged - 1) // 10
+
+
+def test_a_run_that_only_its_last_update_ruins_has_diverged_there(images):
+    options = {"optimizer": lambda: keras.optimizers.SGD(1e38), "steps": 1}
+    (run,) = train_many([start(0)], [images], may_diverge=True, **options)
+    assert run.history.diverged == 1
 
 
 def test_an_error_in_the_loss_reaches_the_caller(images):
