@@ -23,10 +23,11 @@ if PUBLISH and len(config) > 1:
 
 BUILD = Path(os.environ.get("COURSE_BUILD_DIR") or "build").expanduser().as_posix()
 BUILD += "/quick" * QUICK
-RUN = BUILD + "/study/{lesson}/{dataset}/{seed}"
+RUN = BUILD + "/study/{study}/{dataset}/{seed}"
 LESSONS = {path.stem: path for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))}
 SMALL = yaml.safe_load(Path("notebooks/quick.yaml").read_text("utf-8")) if QUICK else {}
 STUDIES = yaml.safe_load(Path("workflow/study.yaml").read_text("utf-8"))
+OF = {study: plan.get("lesson", study) for study, plan in STUDIES.items()}
 SEEDS = {k: range(FIRST, FIRST + int(config.get("seeds", v["seeds"]))) for k, v in STUDIES.items()}
 
 
@@ -64,7 +65,7 @@ def cores(w):
     return 1 if QUICK or '"timing"' not in LESSONS[w.lesson].read_text("utf-8") else workflow.cores
 
 
-wildcard_constraints: lesson="|".join(LESSONS), dataset="[a-z_]+", seed=r"\d+"
+wildcard_constraints: lesson="|".join(LESSONS), study="|".join(OF), dataset="[a-z_]+", seed=r"\d+"
 
 
 rule site:
@@ -102,10 +103,10 @@ rule lesson:
 use rule lesson as seed with:
     input: CODE, notebook="notebooks/{lesson}.ipynb"
     output: notebook=RUN + "/{lesson}.ipynb", results=RUN + "/results/{lesson}.json"
-    log: RUN + "/log.ipynb"
+    log: RUN + "/log/{lesson}.ipynb"
     params:
-        given=lambda w: given(w.lesson, **STUDIES[w.lesson]["parameters"])
-        | {"dataset": w.dataset, STUDIES[w.lesson]["seed"]: int(w.seed)},
+        given=lambda w: given(w.lesson, **STUDIES[w.study]["parameters"])
+        | {"dataset": w.dataset, STUDIES[w.study]["seed"]: int(w.seed)},
         environment=lambda w: {"COURSE_BUILD_DIR": RUN.format(**w), "COURSE_DATA": "full"},
         data="full",
     threads: 1
@@ -113,8 +114,9 @@ use rule lesson as seed with:
 
 rule study:
     input:
-        runs=lambda w: expand(RUN + "/results/{lesson}.json", seed=SEEDS[w.lesson], **w),
+        runs=lambda w: expand(
+            RUN + "/results/{lesson}.json", lesson=OF[w.study], seed=SEEDS[w.study], **w),
         plans="workflow/study.yaml",
-    output: BUILD + "/study/{lesson}/{dataset}.json"
+    output: BUILD + "/study/{study}/{dataset}.json"
     params: publish=PUBLISH
     script: "workflow/study.py"

@@ -124,15 +124,15 @@ def with_table(readme: str, lesson: str, reference: Reference, plan: Mapping) ->
 
 if "snakemake" in globals():
     job = globals()["snakemake"]
-    lesson, plans = job.wildcards.lesson, yaml.safe_load(Path(job.input.plans).read_text("utf-8"))
+    name, plans = job.wildcards.study, yaml.safe_load(Path(job.input.plans).read_text("utf-8"))
     found = [json.loads(Path(path).read_text("utf-8")) for path in job.input.runs]
-    plan, seed = plans[lesson], plans[lesson]["seed"]
+    plan, seed = plans[name], plans[name]["seed"]
     study = collect({run["parameters"][seed]: run for run in found}, seed)
     results.write(Path(job.output[0]), text(study))
-    seeds = f"{lesson}: {len(study.seeds)} seeds, {study.dataset} ({study.source} data)"
+    seeds = f"{name}: {len(study.seeds)} seeds, {study.dataset} ({study.source} data)"
     print(summary(study, plan) if "scores" in plan else seeds)
-    published = results.reference(lesson, study.dataset)
+    published = results.reference(name, study.dataset)
     if published and published.seeds != study.seeds and "scores" in plan:
         print(against(study, published, plan))
     if job.params.publish:
-        publish(lesson, study, plan)
+        publish(name, study, plan)
