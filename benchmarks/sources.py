@@ -141,7 +141,7 @@ def evaluation_share(n_images: int, rounds: int = 60) -> float:
     network.reset(CLASSIFIER.weights(), None)
     measures = {"accuracy": (_correct, [tensor[:n_images] for tensor in data])}
     block = training.BLOCK_STEPS, 100
-    program = Program(network, data, data, loss_of(CLASSIFIER), block, measures, jit_compile=True)
+    program = Program(network, data, loss_of(CLASSIFIER), block, measures, jit_compile=True)
     ends = []  # of each hundred of steps
     steps, every = 2 * EVERY * rounds, 2 * EVERY
     training._run(program, network, data, steps, 0, every, lambda _: ends.append(perf_counter()))

@@ -52,24 +52,21 @@ class Program:
     def __init__(
         self,
         network: Network,
-        data: Sequence[np.ndarray | tf.Tensor],
-        tensors: list[tf.Tensor],
+        data: list[tf.Tensor],
         loss: Loss,
         block: tuple[int, int],
         measures: Measures,
         jit_compile: bool,
     ) -> None:
-        """Compile for data, given as tensors too, and ``block``: steps a call, rows a step."""
+        """Compile for data of one form and for ``block``: steps a call, rows a step."""
         self.block = block
-        self._steps = _compile_block(network, tensors, loss, block, jit_compile)
+        self._steps = _compile_block(network, data, loss, block, jit_compile)
         # Not the data themselves: compiled functions live on in cycles until the next collection.
-        self._form = _form(tensors)
-        # What is trained on has its tensor already.
-        known = {id(array): tensor for array, tensor in zip(data, tensors, strict=True)}
+        self._form = _form(data)
         self._measures = {}
         for name, (function, arrays) in measures.items():
-            own = arrays and blockwise.to_tensors([known.get(id(array), array) for array in arrays])
-            mean = blockwise.compile_mean(partial(function, network.model), own or tensors)
+            own = arrays and blockwise.to_tensors(arrays)
+            mean = blockwise.compile_mean(partial(function, network.model), own or data)
             self._measures[name] = mean, own
         self._thread = threading.local()
         for function in (self._steps, *(mean for mean, _ in self._measures.values())):

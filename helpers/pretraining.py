@@ -70,14 +70,9 @@ class Kind:
 
 
 def sigmoid_autoencoder(*, linear: bool = False, masked: float = 0) -> Kind:
-    """Return an autoencoder with sigmoid units, trained on cross-entropy.
+    """Return an autoencoder with sigmoid units, or a linear code, trained on cross-entropy.
 
-    Parameters
-    ----------
-    linear : bool
-        Whether its code is linear.
-    masked : float
-        Share of its inputs set to 0, from 0 to 1.
+    ``masked`` is the share, 0 to 1, of its inputs that are set to 0.
     """
     return Kind(
         partial(models.basic_autoencoder, activation=None if linear else "sigmoid"),
@@ -125,12 +120,11 @@ def pretrain(
     Parameters
     ----------
     images : numpy.ndarray, shape [n, n_inputs], float32
-        The training images, without labels.
     units : sequence of int
         Units of each layer, from the input upwards.
     seeds : sequence of int
-        One stack for each: the seed of its initial weights and of the order of its mini-batches.
-        The same seed may come again, with other steps.
+        One stack for each: of its initial weights and of the order of its mini-batches.  The same
+        seed may come again, with other steps.
     steps : int or sequence of int
         Updates for each layer: the same for all stacks, or a number for each.
     initializer : callable
@@ -164,14 +158,18 @@ def pretrain(
     for depth, size in enumerate(units):
         below = [stack[-1].codes if stack else images for stack in stacks]
         layer_seeds = [1000 * seed + depth for seed in seeds]
-
-        build = partial(_layer, kinds[depth], below[0].shape[1], size, initializer)
+        new = partial(kinds[depth].build, below[0].shape[1], size)
         starts = [
-            training.Start(build(seed).get_weights(), seed, [rows, numbers], count)
+            training.Start(
+                new(initializer=initializer(seed)).get_weights(),
+                seed,
+                data=None if rows is below[0] else [rows, numbers],
+                steps=count,
+            )
             for seed, rows, count in zip(layer_seeds, below, each, strict=True)
         ]
         runs = training.train_many(
-            partial(build, seed=0),
+            partial(new, initializer="zeros"),
             starts,
             [below[0], numbers],
             loss=kinds[depth].loss,
@@ -197,16 +195,6 @@ def _each(value: object, count: int, expected: str) -> list:
     if len(values) != count:
         raise ValueError(f"{expected.format(count)}, received {len(values)}")
     return values
-
-
-def _layer(
-    kind: Kind,
-    n_inputs: int,
-    size: int,
-    initializer: Callable[[int], keras.Initializer],
-    seed: int,
-) -> keras.Layer:
-    return kind.build(n_inputs, size, initializer=initializer(seed))
 
 
 def _squared_error(kind: Kind, model: keras.Layer, rows: tf.Tensor, _: tf.Tensor) -> tf.Tensor:

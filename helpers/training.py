@@ -133,7 +133,7 @@ def train(
     tensors = blockwise.to_tensors(data)
     network = Network(model, optimizer)
     block = min(every or BLOCK_STEPS, BLOCK_STEPS), batch_size
-    program = Program(network, data, tensors, loss, block, measures or {}, jit_compile)
+    program = Program(network, tensors, loss, block, measures or {}, jit_compile)
     with progress.bar(steps, description) as bar:
         return _run(program, network, tensors, steps, seed, every, bar.update)
 
@@ -189,7 +189,7 @@ def train_many(
     if not networks:
         return []
     block = min(every or BLOCK_STEPS, BLOCK_STEPS), batch_size
-    program = Program(networks[0], data, tensors, loss, block, measures or {}, jit_compile)
+    program = Program(networks[0], tensors, loss, block, measures or {}, jit_compile)
     idle: SimpleQueue[Network] = SimpleQueue()
     for network in networks:
         idle.put(network)

@@ -25,7 +25,7 @@ def prepare(
 
     networks = [started() for _ in range(arms)]
     block = min(every, training.BLOCK_STEPS), work.batch_size
-    program = Program(networks[0], data, data, loss(work), block, {}, jit_compile=True)
+    program = Program(networks[0], data, loss(work), block, {}, jit_compile=True)
     pool = ThreadPoolExecutor(len(networks))
 
     def train(trained: Network) -> np.ndarray:
