@@ -45,15 +45,6 @@ def mean_cross_entropy(model: keras.Layer, rows: tf.Tensor, *_: tf.Tensor) -> tf
     return tf.reduce_mean(tf.reduce_sum(each, axis=1))
 
 
-def with_masking_noise(loss: training.Loss, share: float) -> training.Loss:
-    """Return a loss whose model sees rows with a share of their numbers set to 0 (`noise.mask`)."""
-
-    def noisy(model: keras.Layer, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        return loss(lambda given: model(noise.mask(given, share, numbers)), rows)
-
-    return noisy
-
-
 def rectify(sums: np.ndarray) -> np.ndarray:
     """Return what rectifiers make of their weighted sums."""
     return np.maximum(sums, 0)
@@ -72,11 +63,15 @@ class Kind:
 def sigmoid_autoencoder(*, linear: bool = False, masked: float = 0) -> Kind:
     """Return an autoencoder with sigmoid units, or a linear code, trained on cross-entropy.
 
-    ``masked`` is the share, 0 to 1, of its inputs that are set to 0.
+    ``masked`` is the share, 0 to 1, of its inputs that are set to 0 (`noise.mask`).
     """
+
+    def denoising(model: keras.Layer, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        return mean_cross_entropy(lambda given: model(noise.mask(given, masked, numbers)), rows)
+
     return Kind(
         partial(models.basic_autoencoder, activation=None if linear else "sigmoid"),
-        with_masking_noise(mean_cross_entropy, masked) if masked else mean_cross_entropy,
+        denoising if masked else mean_cross_entropy,
         tf.sigmoid,
         np.asarray if linear else expit,
     )
@@ -115,7 +110,8 @@ def pretrain(
 ) -> list[list[Level]]:
     """Train stacks of layers, one layer after the other, from the input upwards.
 
-    All stacks climb together, so that each layer is compiled once for all of them.
+    All stacks climb together, so that each layer is compiled once for all of them.  Returns for
+    each seed its levels, from the input upwards.
 
     Parameters
     ----------
@@ -136,11 +132,6 @@ def pretrain(
         Returns a new Keras optimiser: the same for all layers, or one for each.
     batch_size, every
         As in `training.train_many`, which raises the same errors.
-
-    Returns
-    -------
-    list of list of Level
-        For each seed its levels, from the input upwards.
 
     Raises
     ------

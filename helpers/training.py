@@ -61,12 +61,8 @@ def batch_rows(
 
     The rows are shuffled anew for every epoch and dealt out without gaps: each row comes once an
     epoch, and a mini-batch that an epoch cannot fill takes its last rows from the next one.  The
-    order comes from NumPy, so it is the same on every machine, whatever ``block`` is.
-
-    Yields
-    ------
-    numpy.ndarray, shape [block or, at the end, fewer, batch_size], int32
-        Numbers from 0 to ``n_rows`` - 1.
+    order comes from NumPy, so it is the same on every machine, whatever ``block`` is.  The numbers,
+    int32 from 0 to ``n_rows`` - 1, have shape [block or, at the end, fewer, batch_size].
     """
     _check(n_rows=n_rows, batch_size=batch_size, block=block)
     _check(0, seed=seed)
@@ -156,7 +152,8 @@ def train_many(
 ) -> list[Run]:
     """Train one architecture from several starts, side by side and compiled only once.
 
-    On one machine a run is what `train` makes of it, bit for bit, whatever runs beside it.
+    Returns the runs in the order of the starts.  On one machine a run is what `train` makes of it,
+    bit for bit, whatever runs beside it.
 
     Parameters
     ----------
@@ -172,11 +169,6 @@ def train_many(
         the others go on, its history says at which step it ``diverged``, and its weights are void.
     data, loss, steps, batch_size, every, measures, jit_compile, description
         As in `train`, which raises the same errors.
-
-    Returns
-    -------
-    list of Run
-        In the order of ``starts``.
     """
     _check(steps=steps, batch_size=batch_size, every=1 if every is None else every)
     _check(workers=workers)
