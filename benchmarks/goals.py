@@ -46,7 +46,6 @@ _RATIOS = (
     ("classifier", "course", FIT, 0.2),
     ("classifier", "course", PYTORCH, 0.3),
     ("classifier", "course", JAX, 1.05),
-    ("classifier", "course, 3 x 5 arms", FLOOR, 2.0),
     ("deep", "course", FIT, 0.4),
     ("deep", "course", PYTORCH, 0.5),
     ("deep", "course", FLOOR, 1.35),

@@ -77,7 +77,6 @@ class Timing:
 WAYS = (
     Way("course", "course"),
     Way("course, two arms", "course", {"arms": 2}, arms=2),
-    Way("course, 3 x 5 arms", "course", {"arms": 15, "together": 5}, arms=15),
     Way("JAX scan", "jax_scan", needs="jax"),
     Way("TensorFlow 1 session", "session"),
     Way("one compiled step", "eager", {"compiled": True}),

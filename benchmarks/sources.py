@@ -15,7 +15,7 @@ from benchmarks.ways.keras_parts import loss as loss_of
 from benchmarks.work import CLASSIFIER, DEEP
 from helpers import blockwise, models, pretraining, training
 from helpers.backend import keras, tf
-from helpers.compiled import Program, StackedNetwork
+from helpers.compiled import Network, Program
 
 UNITS = (100, 50, 25, 12, 5, 5)
 EVERY = 100
@@ -129,7 +129,7 @@ def evaluation_shares() -> dict[str, float]:
 def evaluation_share(n_images: int, rounds: int = 60) -> float:
     """Return what measuring accuracy on some images every 100 steps adds to lesson 5's training.
 
-    As a share of the time of these steps, for five arms computed as one.  With a measurement
+    As a share of the time of these steps, for one classifier.  With a measurement
     after every second hundred of steps, hundreds with and without one alternate; the median over
     such pairs.  (Whole trainings with and without measuring differ more by what else the machine
     does than by the measuring.)
@@ -137,11 +137,11 @@ def evaluation_share(n_images: int, rounds: int = 60) -> float:
     images, labels = CLASSIFIER.data()
     data = blockwise.to_tensors([images, labels])
     model = models.dense_stack(784, [*UNITS, 10], initializer=keras.initializers.Zeros())
-    network = StackedNetwork(model, keras.optimizers.Adam(0.001), 5)
-    network.reset([CLASSIFIER.weights()] * 5, None)
+    network = Network(model, keras.optimizers.Adam(0.001))
+    network.reset(CLASSIFIER.weights(), None)
     measures = {"accuracy": (_correct, [tensor[:n_images] for tensor in data])}
     block = training.BLOCK_STEPS, 100
-    program = Program(network, data, data, loss_of(CLASSIFIER), block, measures, jit_compile=True)
+    program = Program(network, data, loss_of(CLASSIFIER), block, measures, jit_compile=True)
     ends = []  # of each hundred of steps
     steps, every = 2 * EVERY * rounds, 2 * EVERY
     training._run(program, network, data, steps, 0, every, lambda _: ends.append(perf_counter()))

@@ -58,12 +58,12 @@ def _can_share(array: np.ndarray) -> bool:
 
 
 def compile_mean(
-    function: Callable[..., tf.Tensor], tensors: Sequence[tf.Tensor], copies: tuple[int, ...] = ()
+    function: Callable[..., tf.Tensor], tensors: Sequence[tf.Tensor]
 ) -> tf.types.experimental.ConcreteFunction:
-    """Compile the mean of ``function(*rows)``, floats of shape [*copies, rows], over all rows.
+    """Compile the mean of ``function(*rows)``, one float a row, over all rows.
 
     It takes a list of tensors with the shapes and dtypes of those given here (from `to_tensors`),
-    and returns means, float64, shape [*copies].
+    and returns a scalar, float64.
     """
     n_rows = len(tensors[0])
     size = _block_size(n_rows)
@@ -76,18 +76,14 @@ def compile_mean(
             # before it has counted.
             first = tf.minimum(start, n_rows - size)
             values = function(*[_rows(tensor, first, size) for tensor in tensors])
-            if values.shape != (*copies, size):
-                raise ValueError(
-                    f"expected one value per row, ({size},), received "
-                    f"{tuple(values.shape[len(copies) :])}"
-                )
+            if values.shape != (size,):
+                raise ValueError(f"expected one value per row, ({size},), received {values.shape}")
             new = first + tf.range(size) >= start
             values = tf.where(new, tf.cast(values, tf.float64), 0)
-            return start + size, total + tf.reduce_sum(values, axis=-1)
+            return start + size, total + tf.reduce_sum(values)
 
-        _, total = tf.while_loop(
-            lambda start, _: start < n_rows, add_block, [0, tf.zeros(copies, tf.float64)]
-        )
+        zero = tf.constant(0, tf.float64)
+        _, total = tf.while_loop(lambda start, _: start < n_rows, add_block, [0, zero])
         return total / n_rows
 
     return mean.get_concrete_function(list(tensors))

@@ -8,18 +8,10 @@ class RBM(keras.Layer):
     """Visible and hidden units with weights between the two layers and none within.
 
     The visible units are 0 or 1, and grey values from 0 to 1 stand for their probabilities.  So
-    are the hidden units; linear ones are real numbers, Gaussian with variance 1, as in the code
+    are the hidden units; ``linear`` ones are real numbers, Gaussian with variance 1, as in the code
     layer of Hinton and Salakhutdinov (2006).  The weights, in this order: ``kernel``, shape
-    [n_visible, n_hidden], ``hidden_bias`` and ``visible_bias``; biases start at 0.
-
-    Parameters
-    ----------
-    n_visible, n_hidden : int
-        Numbers of units.
-    initializer : keras.Initializer
-        Draws the kernel.
-    linear : bool
-        Whether the hidden units are linear.
+    [n_visible, n_hidden], which the initialiser draws, ``hidden_bias`` and ``visible_bias``; biases
+    start at 0.
     """
 
     def __init__(
@@ -82,13 +74,8 @@ def contrastive_divergence(rbm: RBM, rows: tf.Tensor, numbers: tf.Tensor) -> tf.
     The mean over the mini-batch of F(v) - F(v₁), v₁ held fixed: a reconstruction left as
     probabilities (Hinton and Salakhutdinov 2006).  With a sample of the model in place of v₁ the
     gradient would be that of minus the mean log likelihood; the value says nothing of its size.
-
-    Parameters
-    ----------
-    rows : tf.Tensor, shape [n, n_visible], float32
-        Grey values from 0 to 1.
-    numbers : tf.Tensor, shape [n]
-        The rows' numbers, which seed the draw (see `noise`).
+    Rows, shape [n, n_visible], float32, are grey values from 0 to 1; their numbers, shape [n],
+    seed the draw (see `noise`).
     """
     reconstruction = tf.stop_gradient(reconstruct(rbm, rows, numbers))
     return tf.reduce_mean(free_energy(rbm, rows) - free_energy(rbm, reconstruction))

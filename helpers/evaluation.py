@@ -70,22 +70,16 @@ def linear_probe(
     *,
     per_column: bool = True,
 ) -> float:
-    """Return the accuracy of a linear classifier that sees nothing but codes.
+    """Return the accuracy, 0 to 1, of a linear classifier that sees nothing but codes.
 
     Logistic regression on standardised codes: what a code makes easy to read off, not what it
     contains (Alain and Bengio 2016).  Its regularisation is the better of a weak and a strong one
     on a held-out fifth of the codes (of the first 10,000): wide inputs need more of it.
 
-    Parameters
-    ----------
-    codes, labels : numpy.ndarray, shapes [n, code_size] and [n]
-        What the classifier is fitted to.
-    test_codes, test_labels : numpy.ndarray
-        What its accuracy, from 0 to 1, is measured on.
-    per_column : bool
-        Divide each column by its own spread; if not, all by their common one.  A pixel that is
-        black in all but one of a few images has next to no spread of its own, and dividing by it
-        makes huge numbers of the same pixel in other images.
+    It is fitted to codes and labels, shapes [n, code_size] and [n], and measured on others.  Each
+    column is divided by its own spread or, unless ``per_column``, by their common one: a pixel that
+    is black in all but one of a few images has next to no spread of its own, and dividing by it
+    makes huge numbers of the same pixel in other images.
     """
     # Standardised by hand: scikit-learn's scaler takes three times the memory of wide codes.
     mean = codes.mean(axis=0, dtype=np.float64)
@@ -120,12 +114,8 @@ def _logistic(c: float) -> LogisticRegression:
 def neighbour_agreement(codes: np.ndarray, labels: np.ndarray) -> float:
     """Return the share, 0 to 1, of the ten nearest neighbours that have the same class.
 
-    Parameters
-    ----------
-    codes : numpy.ndarray, shape [n, k]
-        One point a row: pixels, principal components or codes, compared by Euclidean distance.
-    labels : numpy.ndarray, shape [n]
-        Their classes.
+    Points, shape [n, k], are pixels, principal components or codes, compared by Euclidean distance;
+    labels, shape [n], are their classes.
     """
     neighbours = NearestNeighbors(n_neighbors=10, algorithm="brute").fit(codes)
     rows = neighbours.kneighbors(return_distance=False)
@@ -153,17 +143,9 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     """Return the squared Fréchet distance of two sets of features, each seen as a Gaussian.
 
     ``|m - m'|² + tr(C + C' - 2 (C C')^½)`` with their means and covariance matrices: 0 where both
-    agree, whatever else differs (Dowson and Landau 1982; Heusel et al. 2017).
-
-    Parameters
-    ----------
-    one, other : numpy.ndarray, shapes [n, k] and [m, k]
-        Features of images, one image a row.
-
-    Raises
-    ------
-    ValueError
-        If their numbers of columns differ, or one has fewer than two rows.
+    agree, whatever else differs (Dowson and Landau 1982; Heusel et al. 2017).  Both have an image a
+    row, shapes [n, k] and [m, k].  Raises a ValueError if the numbers of columns differ, or one has
+    fewer than two rows.
     """
     _check_features(one, other, 2)
     (mean, cov), (other_mean, other_cov) = (
@@ -180,20 +162,11 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def precision_recall(real: np.ndarray, drawn: np.ndarray, *, k: int = 3) -> tuple[float, float]:
-    """Return which share of drawn images could be real ones, and the other way round.
+    """Return which share, 0 to 1, of drawn images could be real ones, and the other way round.
 
     A row of one set counts where it is no further from some row of the other set than that row's
-    ``k``-th nearest neighbour in its own set (Kynkäänniemi et al. 2019).
-
-    Parameters
-    ----------
-    real, drawn : numpy.ndarray, shapes [n, d] and [m, d]
-        Features of images, one image a row; more than ``k`` rows each.
-
-    Returns
-    -------
-    tuple of float
-        Precision and recall, from 0 to 1.
+    ``k``-th nearest neighbour in its own set (Kynkäänniemi et al. 2019).  Both have an image's
+    features a row, shapes [n, d] and [m, d], and more than ``k`` rows, or it is a ValueError.
     """
     _check_features(real, drawn, k + 1)
     # scikit-learn computes distances in float64, and would convert each block anew.
@@ -225,17 +198,11 @@ def bounds(
     """Return two lower bounds of the log likelihood of each image, in nats, by draws of codes.
 
     The evidence lower bound, the mean of log p(x, z) - log q(z) for codes z drawn from q
-    (Kingma and Welling 2014), and the importance-weighted bound, the log of a mean of many
+    (Kingma and Welling 2014), and the importance-weighted bound, the log of a mean of ``count``
     weights p(x, z) / q(z), which lies between the first and the truth (Burda et al. 2016).
 
-    Parameters
-    ----------
-    log_joint : callable
-        Takes a code for each image, shape [n, k]; returns log p(x, z) of each, shape [n].
-    mean, spread : numpy.ndarray, broadcast to shape [n, k]
-        Mean and standard deviation of q, a Gaussian for each image.
-    count : int
-        Codes drawn for each image.
+    For a code for each image, shape [n, k], ``log_joint`` returns log p(x, z) of each, shape [n].
+    The Gaussians q have a mean and a spread (standard deviation), broadcast to shape [n, k].
     """
     weights = []
     for _ in range(count):

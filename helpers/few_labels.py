@@ -35,22 +35,11 @@ def tune(
 ) -> Tuned:
     """Train with more and more labels, with each learning rate, and choose rate and moment.
 
-    Parameters
-    ----------
-    build, optimizer, steps, batch_size
-        As in `training.train_many`, which raises the same errors.
-    weights : list of numpy.ndarray
-        What every training starts from.
-    rows, labels : sequences of three arrays, shapes [n, ...] and [n]
-        Of the training, validation and test set.
-    counts : sequence of int
-        How many of the training rows have labels: the first ones in an order drawn from the seed.
-    rates : sequence of float
-        Learning rates to choose from.
-    loss, correct : callable
-        ``loss(model, rows, labels)``, a scalar, and ``correct(model, rows, labels)``, 0 or 1 a row.
-    seed : int
-        Seed of the choice of labelled rows and of the order of the mini-batches.
+    Every training starts from ``weights``.  Rows and labels, shapes [n, ...] and [n], are those of
+    the training, the validation and the test set.  ``counts`` says how many of the training rows
+    have labels: the first ones in an order drawn from the seed, as that of the mini-batches is.
+    ``loss(model, rows, labels)`` is a scalar, ``correct(model, rows, labels)`` 0 or 1 a row.  All
+    else is as in `training.train_many`, which raises the same errors.
     """
     known, of_known = tf.constant(rows[0]), tf.constant(labels[0])
 

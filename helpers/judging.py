@@ -11,13 +11,20 @@ NOTHING = "Not yet: received None; does the function end with `return`?"
 DIFFERENT = "Not yet: the numbers differ from the expected ones."
 
 
+class Unfit(Exception):
+    """Says of an answer in a sentence that it cannot be judged, and why."""
+
+
 def judged(check: Callable[..., str]) -> Callable[..., None]:
     """Let a check print its judgement, or the error that the answer itself raised."""
 
     @wraps(check)
     def judged(*answer: object) -> None:
         try:
+            attempted(answer[0])
             print(check(*answer))
+        except Unfit as verdict:
+            print(verdict)
         except Exception as error:  # whatever a learner's code may raise
             print(f"Not yet: your answer raised {type(error).__name__}: {error}")
 
@@ -29,8 +36,6 @@ def compare(
 ) -> str:
     """Compare an answer with the expected one and with what well-known slips give."""
     numbers = to_numbers(answer, np.shape(expected))
-    if isinstance(numbers, str):
-        return numbers
     # Single precision loses digits of small numbers that come from large ones.
     atol = rtol / 10 * np.abs(expected).max()
     if np.allclose(numbers, expected, rtol=rtol, atol=atol):
@@ -41,20 +46,26 @@ def compare(
     return DIFFERENT
 
 
-def to_numbers(answer: object, shape: tuple[int, ...] = ()) -> np.ndarray | str:
-    """Turn an answer into numbers of the expected shape, or say why it is none."""
+def attempted(answer: object) -> None:
+    """Raise `Unfit` where there is no answer yet."""
     if answer is ...:
-        return NOT_ATTEMPTED
+        raise Unfit(NOT_ATTEMPTED)
     if answer is None:
-        return NOTHING
+        raise Unfit(NOTHING)
+
+
+def to_numbers(answer: object, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """Turn an answer into numbers of the expected shape, or raise `Unfit`."""
+    attempted(answer)
     try:
         numbers = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        return f"Not yet: expected numbers, received a value of type {type(answer).__name__}."
+    except (TypeError, ValueError) as error:
+        kind = type(answer).__name__
+        raise Unfit(f"Not yet: expected numbers, received a value of type {kind}.") from error
     if numbers.shape != shape:
         expected, received = (
             f"shape {lengths}" if lengths else "a single number"
             for lengths in (shape, numbers.shape)
         )
-        return f"Not yet: expected {expected}, received {received}."
+        raise Unfit(f"Not yet: expected {expected}, received {received}.")
     return numbers

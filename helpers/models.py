@@ -8,13 +8,8 @@ from helpers.backend import keras, tf
 class Autoencoder(keras.Model):
     """An encoder and a decoder, one after the other.
 
-    Parameters
-    ----------
-    encoder : keras.Layer
-        Images, shape [n, n_inputs], to codes, shape [n, code_size].
-    decoder : keras.Layer
-        Codes to reconstructions, shape [n, n_inputs]; where the loss is a cross-entropy from
-        logits, to the logits of reconstructions.
+    Images, shape [n, n_inputs], to codes, shape [n, code_size], to reconstructions, shape
+    [n, n_inputs]; where the loss is a cross-entropy from logits, to their logits.
     """
 
     def __init__(self, encoder: keras.Layer, decoder: keras.Layer) -> None:
@@ -50,18 +45,10 @@ def dense_stack(
     last: str | None = None,
     activation: str | None = "relu",
 ) -> keras.Sequential:
-    """Return dense layers, one after the other.
+    """Return dense layers, one after the other, each with so many units.
 
-    Parameters
-    ----------
-    n_inputs : int
-        Length of an input vector.
-    units : sequence of int
-        Units of each layer.
-    initializer : keras.Initializer
-        Draws the weights; biases start at 0.
-    last, activation : str, optional
-        Activation of the last layer, and of every other; None is the identity.
+    The initialiser draws the weights, biases start at 0.  The last layer has the activation
+    ``last``, every other ``activation``; None is the identity.
     """
     activations = [activation] * (len(units) - 1) + [last]
     layers = [
@@ -90,14 +77,8 @@ def deep_autoencoder(
 ) -> Autoencoder:
     """Return the autoencoder of lesson 3: hidden ReLU layers, linear code, logits as output.
 
-    Parameters
-    ----------
-    n_inputs, code_size : int
-        Lengths of an image and of its code.
-    hidden : sequence of int
-        Units of the encoder's hidden layers; the decoder mirrors them.
-    seed : int
-        Seed of the initial weights (Glorot uniform, Keras' default).
+    ``hidden`` has the units of the encoder's hidden layers; the decoder mirrors them.  The initial
+    weights are Glorot's, Keras' default, drawn from the seed.
     """
     initializer = glorot(seed)
     return Autoencoder(

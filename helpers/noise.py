@@ -37,20 +37,10 @@ def normal(shape: tuple[int, ...], numbers: tf.Tensor) -> tf.Tensor:
 
 
 def mask(images: tf.Tensor, share: float, numbers: tf.Tensor) -> tf.Tensor:
-    """Return images with masking noise (Vincent, Larochelle, Bengio and Manzagol 2008).
+    """Return images, shape [n, n_inputs], float32, with a share of their numbers set to 0.
 
-    Parameters
-    ----------
-    images : tf.Tensor, shape [n, n_inputs], float32
-    share : float
-        Probability of each number, from 0 to 1, to become 0, whatever becomes of the others.
-    numbers : tf.Tensor, shape [n]
-        The rows' numbers.
-
-    Raises
-    ------
-    ValueError
-        If the share is no probability.
+    Masking noise (Vincent, Larochelle, Bengio and Manzagol 2008): each number is drawn by itself.
+    Raises a ValueError if ``share`` is not from 0 to 1.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected a number from 0 to 1, received {share!r}")

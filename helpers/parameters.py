@@ -12,15 +12,10 @@ Check = Callable[[object], str]
 def check(namespace: Mapping[str, object], **allowed: Check) -> None:
     """Check all parameters of a lesson, and print those that are not its defaults.
 
-    A parameter is a name that the parameters cell annotates.  papermill puts what it is given into
-    a cell behind that one, and only warns about names the lesson does not have.
-
-    Parameters
-    ----------
-    namespace : mapping
-        The notebook's ``globals()``.
-    **allowed : Check
-        What each parameter may be: `integer`, `number`, `choice`, `flag` or `integers`.
+    ``namespace`` is the notebook's ``globals()``; ``allowed`` says what each parameter may be:
+    `integer`, `number`, `choice`, `flag` or `integers`.  A parameter is a name that the parameters
+    cell annotates.  papermill puts what it is given into a cell behind that one, and only warns
+    about names the lesson does not have.
 
     Raises
     ------

@@ -55,12 +55,8 @@ def explore(
     Both are one output in two forms, and the reader's program takes the richest it knows: a
     notebook with a kernel the sliders, everything else, and a notebook in normal form, the figure.
 
-    Parameters
-    ----------
-    draw : callable
-        Takes one float for each slider, returns grey values from 0 to 1, shape [height, width].
-    ranges : mapping of str to pair of float
-        Name of each slider -> its lowest and highest value; it starts in the middle.
+    ``ranges`` has the lowest and the highest value of each slider, which starts in the middle;
+    ``draw`` takes one float for each, and returns grey values from 0 to 1, shape [height, width].
     """
     still = _png(drawn)
     sliders = [
@@ -89,18 +85,11 @@ def explore(
 
 
 def tile(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
-    """Arrange images in rows, left to right and top to bottom.
+    """Arrange images, shape [n, 784] or [n, height, width], row by row, from left to right.
 
-    Parameters
-    ----------
-    images : numpy.ndarray, shape [n, 784] or [n, height, width]
-        Grey values; n need not fill the last row.
-    columns, gap : int
-        Images a row, and pixels left blank (NaN, drawn as nothing) between neighbours.
-
-    Returns
-    -------
-    numpy.ndarray, shape [rows * (height + gap) - gap, columns * (width + gap) - gap], float64
+    ``gap`` is the number of pixels left blank between neighbours.  They are NaN, drawn as nothing,
+    as is what n images leave of the last row.  Returns float64, shape
+    [rows * (height + gap) - gap, columns * (width + gap) - gap].
     """
     grey = np.reshape(images, [-1, 28, 28]) if images.ndim == 2 else images
     padding = [(0, -len(grey) % columns), (0, gap), (0, gap)]
@@ -163,18 +152,11 @@ def curves(
     colors: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw one or more curves over the same x.
+    """Draw one or more curves, label -> shape [m], over the same x, for example steps, shape [m].
 
-    Parameters
-    ----------
-    x : numpy.ndarray, shape [m]
-        For example the steps at which something was measured.
-    ys : mapping of str to numpy.ndarray, shape [m]
-        Label -> curve.  With more than one, a legend names them.
-    ylim : pair of float, optional
-        Where the y axis begins and ends; None in place of a number lets the curves decide.
-    log, log_x : bool
-        Logarithmic y axis; logarithmic x axis, with a tick at each x.
+    With more than one, a legend names them.  ``ylim`` says where the y axis begins and ends; None
+    in place of a number lets the curves decide.  ``log`` and ``log_x`` make an axis logarithmic,
+    the x axis with a tick at each x.
     """
     ax = ax or plt.subplots(figsize=(6.5, 3.4))[1]
     x = np.asarray(x)
@@ -205,11 +187,9 @@ def curves(
 def numbers_kept(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Axes:
     """Draw the course's one figure: squared error per image against how many numbers are kept.
 
-    Parameters
-    ----------
-    curves : mapping of str to pair of numpy.ndarray, shapes [m] and [m] or [n_runs, m]
-        Label -> numbers kept, and the error with as many.  One error each makes a line, several
-        runs make a line through their means and a dot for each run.
+    ``curves`` is label -> numbers kept, shape [m], and the error with as many.  One error each,
+    shape [m], makes a line; several runs, shape [n_runs, m], make a line through their means and a
+    dot for each run.
     """
     ax = plt.subplots(figsize=(6.5, 4))[1]
     markers = dict(zip(curves, "ox^sDvP*", strict=False))
@@ -236,17 +216,11 @@ def code_map(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw codes of two numbers as points, coloured by class, and some of them as their images.
+    """Draw codes, shape [n, 2], as points, coloured by class, and some of them as their images.
 
-    The number of each class stands at the median of its codes.
-
-    Parameters
-    ----------
-    codes : numpy.ndarray, shape [n, 2]
-    labels : numpy.ndarray, shape [n]
-        Classes, at most ten; the images keep them apart where colours cannot.
-    images : numpy.ndarray, shape [n, 784], optional
-        Grey from 0 to 1, drawn in their class's colour.
+    The number of each class stands at the median of its codes.  Labels, shape [n], are at most ten
+    classes; the images, shape [n, 784], grey from 0 to 1 and drawn in their class's colour, keep
+    them apart where colours cannot.
     """
     ax = ax or plt.subplots(figsize=(6.8, 6.8))[1]
     colors = plt.get_cmap("tab10")
@@ -285,12 +259,9 @@ def plane(
 ) -> Axes:
     """Draw pictures that belong to the points of an even grid of 12 by 12, each at its point.
 
-    Parameters
-    ----------
-    draw : callable
-        Takes a point's two coordinates, returns grey values from 0 to 1, shape [height, width].
-    ranges : mapping of str to pair of float
-        Name of the axis across and of the axis upwards -> where the grid begins and ends.
+    ``draw`` takes a point's two coordinates, and returns grey values from 0 to 1, shape
+    [height, width].  ``ranges`` names the axis across and the axis upwards, and says where on each
+    the grid begins and ends.
     """
     ax = plt.subplots(figsize=(4.6, 4.6))[1]
     across, up = (np.linspace(low, high, 12) for low, high in ranges.values())
@@ -334,16 +305,13 @@ def runs(
     ylabel: str,
     ylim: tuple[float | None, float | None] | None = None,
 ) -> Figure:
-    """Draw the curves of many runs, a panel for each kind of run, the median as a thick line.
+    """Draw the curves of many runs, kind -> shape [n_runs, m], a panel for each kind.
 
-    Parameters
-    ----------
-    ys : mapping of str to numpy.ndarray, shape [n_runs, m]
-        Kind -> one curve a run; all else as in `curves`.
+    The median is a thick line; all else is as in `curves`.
     """
-    columns = min(len(ys), 3 if len(ys) <= 6 else 4)
+    columns = min(len(ys), 3)
     rows = -(-len(ys) // columns)
-    size = 3 * min(columns, 3), 2.6 * rows
+    size = 3 * columns, 2.6 * rows
     figure, axes = plt.subplots(
         rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False
     )

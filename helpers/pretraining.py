@@ -45,15 +45,6 @@ def mean_cross_entropy(model: keras.Layer, rows: tf.Tensor, *_: tf.Tensor) -> tf
     return tf.reduce_mean(tf.reduce_sum(each, axis=1))
 
 
-def with_masking_noise(loss: training.Loss, share: float) -> training.Loss:
-    """Return a loss whose model sees rows with a share of their numbers set to 0 (`noise.mask`)."""
-
-    def noisy(model: keras.Layer, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        return loss(lambda given: model(noise.mask(given, share, numbers)), rows)
-
-    return noisy
-
-
 def rectify(sums: np.ndarray) -> np.ndarray:
     """Return what rectifiers make of their weighted sums."""
     return np.maximum(sums, 0)
@@ -70,18 +61,17 @@ class Kind:
 
 
 def sigmoid_autoencoder(*, linear: bool = False, masked: float = 0) -> Kind:
-    """Return an autoencoder with sigmoid units, trained on cross-entropy.
+    """Return an autoencoder with sigmoid units, or a linear code, trained on cross-entropy.
 
-    Parameters
-    ----------
-    linear : bool
-        Whether its code is linear.
-    masked : float
-        Share of its inputs set to 0, from 0 to 1.
+    ``masked`` is the share, 0 to 1, of its inputs that are set to 0 (`noise.mask`).
     """
+
+    def denoising(model: keras.Layer, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        return mean_cross_entropy(lambda given: model(noise.mask(given, masked, numbers)), rows)
+
     return Kind(
         partial(models.basic_autoencoder, activation=None if linear else "sigmoid"),
-        with_masking_noise(mean_cross_entropy, masked) if masked else mean_cross_entropy,
+        denoising if masked else mean_cross_entropy,
         tf.sigmoid,
         np.asarray if linear else expit,
     )
@@ -120,17 +110,17 @@ def pretrain(
 ) -> list[list[Level]]:
     """Train stacks of layers, one layer after the other, from the input upwards.
 
-    All stacks climb together, so that each layer is compiled once for all of them.
+    All stacks climb together, so that each layer is compiled once for all of them.  Returns for
+    each seed its levels, from the input upwards.
 
     Parameters
     ----------
     images : numpy.ndarray, shape [n, n_inputs], float32
-        The training images, without labels.
     units : sequence of int
         Units of each layer, from the input upwards.
     seeds : sequence of int
-        One stack for each: the seed of its initial weights and of the order of its mini-batches.
-        The same seed may come again, with other steps.
+        One stack for each: of its initial weights and of the order of its mini-batches.  The same
+        seed may come again, with other steps.
     steps : int or sequence of int
         Updates for each layer: the same for all stacks, or a number for each.
     initializer : callable
@@ -142,11 +132,6 @@ def pretrain(
         Returns a new Keras optimiser: the same for all layers, or one for each.
     batch_size, every
         As in `training.train_many`, which raises the same errors.
-
-    Returns
-    -------
-    list of list of Level
-        For each seed its levels, from the input upwards.
 
     Raises
     ------
@@ -164,14 +149,18 @@ def pretrain(
     for depth, size in enumerate(units):
         below = [stack[-1].codes if stack else images for stack in stacks]
         layer_seeds = [1000 * seed + depth for seed in seeds]
-
-        build = partial(_layer, kinds[depth], below[0].shape[1], size, initializer)
+        new = partial(kinds[depth].build, below[0].shape[1], size)
         starts = [
-            training.Start(build(seed).get_weights(), seed, [rows, numbers], count)
+            training.Start(
+                new(initializer=initializer(seed)).get_weights(),
+                seed,
+                data=None if rows is below[0] else [rows, numbers],
+                steps=count,
+            )
             for seed, rows, count in zip(layer_seeds, below, each, strict=True)
         ]
         runs = training.train_many(
-            partial(build, seed=0),
+            partial(new, initializer="zeros"),
             starts,
             [below[0], numbers],
             loss=kinds[depth].loss,
@@ -197,16 +186,6 @@ def _each(value: object, count: int, expected: str) -> list:
     if len(values) != count:
         raise ValueError(f"{expected.format(count)}, received {len(values)}")
     return values
-
-
-def _layer(
-    kind: Kind,
-    n_inputs: int,
-    size: int,
-    initializer: Callable[[int], keras.Initializer],
-    seed: int,
-) -> keras.Layer:
-    return kind.build(n_inputs, size, initializer=initializer(seed))
 
 
 def _squared_error(kind: Kind, model: keras.Layer, rows: tf.Tensor, _: tf.Tensor) -> tf.Tensor:

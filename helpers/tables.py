@@ -13,12 +13,7 @@ _NUMBERS = re.compile(r'(<td style="[^"]*)(">(?:[-+−±–·.,()%\d\s]|to|of)+<
 def table(rows: Sequence[Sequence[object]], headers: Sequence[str]) -> HTML:
     """Return rows as an HTML table: numbers flush right, text flush left, no number broken.
 
-    Parameters
-    ----------
-    rows : sequence of sequences
-        The cells, already formatted; HTML in them is escaped.
-    headers : sequence of str
-        One heading for each column.
+    The cells are formatted already, one heading for each column; HTML in them is escaped.
     """
     columns = zip(*rows, strict=True)
     align = ["right" if all(_is_number(cell) for cell in column) else "left" for column in columns]

@@ -19,12 +19,10 @@ import numpy as np
 
 from helpers import blockwise, progress
 from helpers.backend import keras, tf
-from helpers.compiled import Loss, Measures, Network, Program, StackedNetwork
+from helpers.compiled import Loss, Measures, Network, Program
 
 BLOCK_STEPS = 100
 """Most steps of one compiled call; between two the bar moves and an interrupt is heard."""
-
-_ADVICE = "a smaller learning rate or smaller initial weights usually help"
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,8 @@ def batch_rows(
 
     The rows are shuffled anew for every epoch and dealt out without gaps: each row comes once an
     epoch, and a mini-batch that an epoch cannot fill takes its last rows from the next one.  The
-    order comes from NumPy, so it is the same on every machine, whatever ``block`` is.
-
-    Yields
-    ------
-    numpy.ndarray, shape [block or, at the end, fewer, batch_size], int32
-        Numbers from 0 to ``n_rows`` - 1.
+    order comes from NumPy, so it is the same on every machine, whatever ``block`` is.  The numbers,
+    int32 from 0 to ``n_rows`` - 1, have shape [block or, at the end, fewer, batch_size].
     """
     _check(n_rows=n_rows, batch_size=batch_size, block=block)
     _check(0, seed=seed)
@@ -135,10 +129,9 @@ def train(
     tensors = blockwise.to_tensors(data)
     network = Network(model, optimizer)
     block = min(every or BLOCK_STEPS, BLOCK_STEPS), batch_size
-    program = Program(network, data, tensors, loss, block, measures or {}, jit_compile)
+    program = Program(network, tensors, loss, block, measures or {}, jit_compile)
     with progress.bar(steps, description) as bar:
-        (history,) = _run(program, network, tensors, steps, seed, every, bar.update)
-    return history
+        return _run(program, network, tensors, steps, seed, every, bar.update)
 
 
 def train_many(
@@ -153,17 +146,14 @@ def train_many(
     every: int | None = 100,
     measures: Measures | None = None,
     jit_compile: bool = True,
-    together: int = 1,
     workers: int = 4,
     may_diverge: bool = False,
     description: str = "training",
 ) -> list[Run]:
     """Train one architecture from several starts, side by side and compiled only once.
 
-    On one machine a run is the same, bit for bit, whatever runs beside it: with ``together=1`` it
-    is what `train` makes of it, with more it is what its group makes without the other groups.
-    (Where a run stands in a group decides in which order some sums are made, so in another place,
-    or in no group, it is the same but for rounding.)
+    Returns the runs in the order of the starts.  On one machine a run is what `train` makes of it,
+    bit for bit, whatever runs beside it.
 
     Parameters
     ----------
@@ -171,86 +161,60 @@ def train_many(
         Return a new, built model of the architecture, and a new Keras optimiser.
     starts : sequence of Start
         Initial weights and seed of each run, and what else it has of its own.
-    together : int
-        Starts computed as one group, where they have the same seed, data, steps and learning rate:
-        what each network does with a mini-batch becomes one larger, and faster, product.  Needs
-        Adam or SGD, and a model without state beside its trainable weights.
     workers : int
-        Groups under way at the same time.  One small network cannot keep two cores busy; more
+        Runs under way at the same time.  One small network cannot keep two cores busy; more
         runs than cores leave none of them idle when three or four are left.
     may_diverge : bool
         Let a run whose loss, or a weight after its last step, is not finite end without an error:
         the others go on, its history says at which step it ``diverged``, and its weights are void.
     data, loss, steps, batch_size, every, measures, jit_compile, description
         As in `train`, which raises the same errors.
-
-    Returns
-    -------
-    list of Run
-        In the order of ``starts``.
     """
     _check(steps=steps, batch_size=batch_size, every=1 if every is None else every)
-    _check(together=together, workers=workers)
+    _check(workers=workers)
     for start in starts:
         _check(0, seed=start.seed)
         _check(steps=steps if start.steps is None else start.steps)
         _check_rate(start.learning_rate)
-    groups = _groups(starts, data, steps, together)
     tensors = blockwise.to_tensors(data)
-    networks = [
-        Network(build(), optimizer())
-        if together == 1
-        else StackedNetwork(build(), optimizer(), together)
-        for _ in range(min(workers, len(groups)))
-    ]
+    networks = [Network(build(), optimizer()) for _ in range(min(workers, len(starts)))]
     if not networks:
         return []
     block = min(every or BLOCK_STEPS, BLOCK_STEPS), batch_size
-    program = Program(networks[0], data, tensors, loss, block, measures or {}, jit_compile)
+    program = Program(networks[0], tensors, loss, block, measures or {}, jit_compile)
     idle: SimpleQueue[Network] = SimpleQueue()
     for network in networks:
         idle.put(network)
     stopped = threading.Event()
 
-    def run(group: list[int]) -> list[Run]:
-        first, *_ = members = [starts[i] for i in group]
-
+    def run(start: Start) -> Run:
         def advance(count: int) -> None:
             if stopped.is_set():
                 raise CancelledError
-            bar.update(count * len(members))
+            bar.update(count)
 
         network = idle.get()
         try:
-            network.reset([start.weights for start in members], first.learning_rate)
-            own = tensors if _same(first.data, data) else blockwise.to_tensors(first.data)
-            histories = _run(
-                program,
-                network,
-                own,
-                first.steps or steps,
-                first.seed,
-                every,
-                advance,
-                may_diverge,
-            )
-            return list(map(Run, network.weights(), histories))[: len(members)]
+            network.reset(start.weights, start.learning_rate)
+            own = tensors if start.data is None else blockwise.to_tensors(start.data)
+            count = start.steps or steps
+            history = _run(program, network, own, count, start.seed, every, advance, may_diverge)
+            return Run(network.model.get_weights(), history)
         finally:
             idle.put(network)
 
-    runs: dict[int, Run] = {}
     total = sum(start.steps or steps for start in starts)
     with progress.bar(total, description) as bar, ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(run, group): group for group in groups}
+        futures = [pool.submit(run, start) for start in starts]
         try:
             for future in as_completed(futures):  # the first that fails ends all
-                runs |= zip(futures[future], future.result(), strict=True)
+                future.result()
         except BaseException:
             stopped.set()  # those under way end with their block
             for future in futures:
                 future.cancel()
             raise
-    return [runs[i] for i in range(len(starts))]
+    return [future.result() for future in futures]
 
 
 def _run(
@@ -262,86 +226,52 @@ def _run(
     every: int | None,
     advance: Callable[[int], object],
     may_diverge: bool = False,
-) -> list[History]:
+) -> History:
     """Make ``steps`` steps, measuring before and after every ``every``, or only at the end.
 
-    Returns a history for each copy of the network.  When all copies have diverged, the steps that
-    are left are not made.
+    Of a run that has diverged, the steps that are left are not made.
     """
     program.use(network, data)
     length, batch_size = program.block
-    losses, measured_at = [], [0] if every else []
+    losses, diverged = np.full(steps, np.nan, np.float32), None
+    measured_at = [0] if every else []
     measured = [program.measure(data) for _ in measured_at]
     every = every or steps
-    rounds = batch_rows(len(data[0]), batch_size=batch_size, steps=steps, seed=seed, block=every)
-    done, lost = 0, np.zeros(network.shape, bool)
-    for rows in rounds:
+    done = 0
+    for rows in batch_rows(
+        len(data[0]), batch_size=batch_size, steps=steps, seed=seed, block=every
+    ):
         for first in range(0, len(rows), length):
             part = rows[first : first + length]
-            if np.all(lost):
-                losses.append(np.full((len(part), *network.shape), np.nan, np.float32))
-            else:
-                losses.append(program.steps(data, part))
-            if not may_diverge:
-                _check_finite(losses[-1], done)
-            lost = lost | ~np.isfinite(losses[-1]).all(axis=0)
+            if not diverged:
+                made = losses[done : done + len(part)] = program.steps(data, part)
+                bad = np.flatnonzero(~np.isfinite(made))
+                if len(bad):
+                    diverged = done + int(bad[0]) + 1
+                    _refuse(f"the loss is {made[bad[0]]} at step {diverged}", may_diverge)
             done += len(part)
             advance(len(part))
         measured_at.append(done)
         measured.append(program.measure(data))
+    for variable in network.model.weights:
+        if not diverged and not np.isfinite(variable.numpy()).all():
+            diverged = steps  # the last update has ruined it: no later loss would tell
+            _refuse(f"{variable.name} after step {steps}", may_diverge)
+    steps_at = np.array(measured_at)
+    measures = {name: np.array([means[name] for means in measured]) for name in measured[-1]}
+    if diverged:
+        losses[diverged - 1 :] = np.nan
+        for curve in measures.values():
+            curve[steps_at >= diverged] = np.nan
+    return History(losses, steps_at, measures, diverged)
+
+
+def _refuse(finding: str, may_diverge: bool) -> None:
     if not may_diverge:
-        _check_weights(network, steps)
-    each = np.concatenate(losses).reshape(steps, -1)
-    histories = []
-    for i, weights in enumerate(network.weights()):
-        curve, steps_at = each[:, i].copy(), np.array(measured_at)
-        curves = {name: np.array([m[name][i] for m in measured]) for name in measured[-1]}
-        diverged = _diverged(curve, weights) if may_diverge else None
-        if diverged:
-            curve[diverged - 1 :] = np.nan
-            curves = {n: np.where(steps_at < diverged, c, np.nan) for n, c in curves.items()}
-        histories.append(History(curve, steps_at, curves, diverged))
-    return histories
-
-
-def _diverged(losses: np.ndarray, weights: list[np.ndarray]) -> int | None:
-    """Return the first step whose loss is not finite, or the last if it has ruined a weight."""
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if len(bad):
-        return int(bad[0]) + 1
-    return None if all(np.isfinite(array).all() for array in weights) else len(losses)
-
-
-def _check_finite(losses: np.ndarray, done: int) -> None:
-    bad = np.argwhere(~np.isfinite(losses))
-    if len(bad):
-        value, step = losses[tuple(bad[0])], done + bad[0][0] + 1
         raise FloatingPointError(
-            f"the loss is {value} at step {step}: expected a finite number; {_ADVICE}"
+            f"{finding}: expected finite numbers; "
+            "a smaller learning rate or smaller initial weights usually help"
         )
-
-
-def _check_weights(network: Network, steps: int) -> None:
-    """Refuse what the last update has ruined: no later loss would tell."""
-    for variable in network.trained:
-        if not np.isfinite(variable.numpy()).all():
-            raise FloatingPointError(
-                f"{variable.name} after step {steps}: expected finite numbers; {_ADVICE}"
-            )
-
-
-def _groups(starts: Sequence[Start], data: Sequence, steps: int, size: int) -> list[list[int]]:
-    """Return the numbers of the starts in groups that share their mini-batches."""
-    alike: dict[tuple, list[int]] = {}
-    for number, start in enumerate(starts):
-        own = () if _same(start.data, data) else tuple(map(id, start.data))
-        key = start.seed, own, start.steps or steps, start.learning_rate
-        alike.setdefault(key, []).append(number)
-    return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
-
-
-def _same(own: Sequence | None, data: Sequence) -> bool:
-    return own is None or list(map(id, own)) == list(map(id, data))
 
 
 def _check(minimum: int = 1, **counts: int) -> None:

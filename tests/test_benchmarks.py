@@ -36,7 +36,6 @@ def test_all_ways_do_the_same_work(work):
     for module, settings in [
         ("course", {}),
         ("course", {"arms": 2}),
-        ("course", {"arms": 4, "together": 2}),
         ("eager", {"compiled": True}),
         ("session", {}),
     ]:
@@ -73,7 +72,7 @@ def test_every_way_names_a_module():
 
 def medians(**changed: float) -> dict[str, dict[str, float]]:
     times = dict.fromkeys((way.name for way in measure.WAYS), 10.0) | {"course": 1.0}
-    times |= {"course, 3 x 5 arms": 1.0, "large products, NumPy": 0.9} | changed
+    times |= {"large products, NumPy": 0.9} | changed
     return {"classifier": times, "deep": dict(times)}
 
 
@@ -89,7 +88,6 @@ def test_goals_say_what_the_products_alone_would_reach():
     reached = {goal.text: goal for goal in goals.of_ways(medians(**{"products of a step": 0.8}))}
     assert reached["deep: course / large products, NumPy"].products == pytest.approx(0.8 / 0.9)
     assert reached["classifier: course / JAX scan"].products == pytest.approx(0.08)
-    assert reached["classifier: course, 3 x 5 arms / large products, NumPy"].products is None
 
 
 def test_goals_leave_out_what_was_not_measured():

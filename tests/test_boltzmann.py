@@ -220,12 +220,6 @@ def test_runs_share_no_noise():
     assert min(len(np.unique(first)), len(np.unique(second))) > 25
 
 
-def test_machines_may_be_computed_together(grey):
-    (alone,) = train_many(grey, [1])
-    for run in train_many(grey, [1, 1], together=2):
-        np.testing.assert_allclose(run.history.losses, alone.history.losses, rtol=1e-3, atol=1e-4)
-
-
 def test_training_makes_the_rows_more_likely(rows):
     def log_likelihood(weights: list[np.ndarray]) -> float:
         rbm = build()

@@ -79,11 +79,5 @@ def test_several_runs_share_no_noise_and_no_step_repeats_another():
     assert masked_sums([2]) == [second]
 
 
-def test_runs_computed_together_have_the_noise_they_have_alone():
-    (alone,) = masked_sums([1])
-    for together in masked_sums([1, 1], together=2):
-        np.testing.assert_allclose(together, alone, rtol=1e-5)
-
-
 def test_without_xla_the_noise_is_the_same():
     np.testing.assert_allclose(masked_sums([1], jit_compile=False), masked_sums([1]), rtol=1e-5)

@@ -244,10 +244,14 @@ def test_the_cross_entropy_is_summed_over_pixels_and_averaged_over_rows():
 
 def test_with_masking_noise_a_model_sees_less_and_is_compared_with_everything():
     rows, numbers = tf.ones([50, 8]), tf.range(50)
-    loss = pretraining.with_masking_noise(pretraining.summed_squared_error, 0.25)
     gone = np.sum(noise.mask(rows, 0.25, numbers) == 0)
     assert gone > 0
-    assert float(loss(lambda given: given, rows, numbers)) == gone
+    # What it sees are the logits: all targets are 1, some of them are missing in what it sees.
+    expected = (gone * np.log(2) + (400 - gone) * np.log1p(np.exp(-1))) / 50
+    loss = pretraining.sigmoid_autoencoder(masked=0.25).loss
+    assert float(loss(lambda given: given, rows, numbers)) == pytest.approx(expected, rel=1e-5)
+    whole = pretraining.sigmoid_autoencoder().loss(lambda given: given, rows, numbers)
+    assert float(whole) == pytest.approx(8 * np.log1p(np.exp(-1)), rel=1e-5)
 
 
 def test_encode_equals_the_first_half_of_the_autoencoder(images):

@@ -110,6 +110,15 @@ def assert_same_weights(first: list[np.ndarray], second: list[np.ndarray]) -> No
         np.testing.assert_array_equal(one, other)
 
 
+def assert_same_runs(runs: list[training.Run], expected: list[training.Run]) -> None:
+    for run, other in zip(runs, expected, strict=True):
+        assert_same_weights(run.weights, other.weights)
+        np.testing.assert_array_equal(run.history.losses, other.history.losses)
+        np.testing.assert_array_equal(
+            run.history.measures["error"], other.history.measures["error"]
+        )
+
+
 # ------------------------------------------------------------------------------- the mini-batches
 
 
@@ -571,34 +580,27 @@ def test_a_run_may_have_data_of_its_own(images):
     np.testing.assert_array_equal(common.history.losses, again.history.losses)
 
 
-@pytest.mark.parametrize("together", [1, 2])
-def test_a_run_may_have_a_number_of_steps_of_its_own(images, together):
+def test_a_run_may_have_a_number_of_steps_of_its_own(images):
     weights = build(0).get_weights()
     starts = [training.Start(weights, 0, steps=count) for count in (12, 7, None, 30)]
-    runs = train_many(starts, [images], steps=12, every=None, together=together)
+    runs = train_many(starts, [images], steps=12, every=None)
     assert [len(run.history.losses) for run in runs] == [12, 7, 12, 30]
     for run, begin in zip(runs, starts, strict=True):
         (alone,) = train_many(
-            [training.Start(weights, 0)],
-            [images],
-            steps=begin.steps or 12,
-            every=None,
-            together=together,
+            [training.Start(weights, 0)], [images], steps=begin.steps or 12, every=None
         )
         np.testing.assert_array_equal(run.history.losses, alone.history.losses)
         assert_same_weights(run.weights, alone.weights)
 
 
-@pytest.mark.parametrize("together", [1, 2])
-def test_a_run_may_have_a_learning_rate_of_its_own(images, together):
+def test_a_run_may_have_a_learning_rate_of_its_own(images):
     weights = build(0).get_weights()
     rates = (None, 0.1, 0.001, None, 0.1)
     starts = [training.Start(weights, 0, learning_rate=rate) for rate in rates]
-    options = {"every": None, "together": together}
-    runs = train_many(starts, [images], workers=1, **options)
+    runs = train_many(starts, [images], workers=1, every=None)
     for run, rate in zip(runs, rates, strict=True):
         adam = partial(keras.optimizers.Adam, rate or 0.01)
-        (alone,) = train_many([training.Start(weights, 0)], [images], optimizer=adam, **options)
+        (alone,) = train_many([training.Start(weights, 0)], [images], optimizer=adam, every=None)
         np.testing.assert_array_equal(run.history.losses, alone.history.losses)
         assert_same_weights(run.weights, alone.weights)
     assert (runs[0].history.losses != runs[1].history.losses).any()
@@ -738,73 +740,7 @@ def test_one_run_compiles_loss_and_measure_once(images):
     assert traced == {"loss": 1, "measure": 1}
 
 
-# ----------------------------------------------------------------------- several runs as one
-
-
-def hidden_start(seed: int, order: int) -> training.Start:
-    """Return initial weights of `build_hidden` from one seed, an order of batches from another."""
-    rng = np.random.default_rng(seed)
-    return training.Start([rng.normal(size=w.shape) for w in build_hidden().get_weights()], order)
-
-
-def train_together(starts: list[training.Start], data: list[np.ndarray], **changes: object):
-    options = {
-        "build": build_hidden,
-        "steps": 10,
-        "together": 3,
-        "measures": {"error": (squared_error, None)},
-    }
-    return train_many(starts, data, **(options | changes))
-
-
-def assert_same_runs(runs: list[training.Run], expected: list[training.Run]) -> None:
-    for run, other in zip(runs, expected, strict=True):
-        assert_same_weights(run.weights, other.weights)
-        np.testing.assert_array_equal(run.history.losses, other.history.losses)
-        np.testing.assert_array_equal(
-            run.history.measures["error"], other.history.measures["error"]
-        )
-
-
-MIXED = [(0, 5), (1, 6), (2, 5), (3, 5), (4, 6), (5, 5), (6, 7)]
-
-
-@pytest.mark.parametrize("jit_compile", [True, False])
-def test_runs_computed_together_are_those_computed_one_by_one(images, jit_compile):
-    starts = [hidden_start(*pair) for pair in MIXED]
-    together = train_together(starts, [images], jit_compile=jit_compile)
-    single = train_together(starts, [images], together=1, jit_compile=jit_compile)
-    for run, expected in zip(together, single, strict=True):
-        for one, other in zip(run.weights, expected.weights, strict=True):
-            assert one.shape == other.shape
-            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(run.history.losses, expected.history.losses, rtol=1e-4)
-        np.testing.assert_array_equal(run.history.steps, expected.history.steps)
-        error, wanted = run.history.measures["error"], expected.history.measures["error"]
-        np.testing.assert_allclose(error, wanted, rtol=1e-5)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_group_is_the_same_alone_and_among_others_bit_for_bit(images, workers):
-    starts = [hidden_start(*pair) for pair in MIXED]
-    among = train_together(starts, [images], workers=workers)
-    for group in ([0, 2, 3], [1, 4], [5], [6]):  # three at most that share their mini-batches
-        alone = train_together([starts[i] for i in group], [images])
-        assert_same_runs([among[i] for i in group], alone)
-
-
-def test_in_another_place_of_its_group_a_run_is_the_same_but_for_rounding(images):
-    # Which columns of a product a processor computes at once decides how their sums are made.
-    starts = [hidden_start(seed, 5) for seed in range(3)]
-    forwards = train_together(starts, [images])
-    backwards = train_together(starts[::-1], [images])[::-1]
-    for run, other in zip(forwards, backwards, strict=True):
-        np.testing.assert_allclose(run.history.losses, other.history.losses, rtol=1e-5)
-        errors = (r.history.measures["error"] for r in (run, other))
-        np.testing.assert_allclose(*errors, rtol=1e-6)
-
-
-def test_at_full_width_a_group_is_the_same_alone_and_among_others_bit_for_bit():
+def test_at_full_width_a_run_is_the_same_alone_and_among_others_bit_for_bit():
     """The widths of lesson 5, where products are large enough to be split over threads."""
     rng = np.random.default_rng(0)
     data = [rng.random((1000, 784), np.float32), rng.integers(0, 10, 1000).astype(np.int32)]
@@ -815,111 +751,35 @@ def test_at_full_width_a_group_is_the_same_alone_and_among_others_bit_for_bit():
         return keras.Sequential([keras.Input([784]), *layers, keras.layers.Dense(10)])
 
     starts = []
-    for seed in range(10):
+    for seed in range(4):
         draw = np.random.default_rng(seed)
         shapes = [w.shape for w in build_classifier().get_weights()]
         weights = [draw.normal(0, 0.1, shape) for shape in shapes]
-        starts.append(training.Start(weights, seed // 5))
+        starts.append(training.Start(weights, seed // 2))
     options = {
         "build": build_classifier,
         "loss": cross_entropy,
         "batch_size": 100,
-        "together": 5,
-        "measures": None,
-        "workers": 2,
+        "every": 10,
+        "steps": 10,
     }
-    among = train_together(starts, data, **options)
-    alone = train_together(starts[5:], data, **options)
-    for run, expected in zip(among[5:], alone, strict=True):
-        np.testing.assert_array_equal(run.history.losses, expected.history.losses)
-        assert_same_weights(run.weights, expected.weights)
+    among = train_many(starts, data, workers=2, **options)
+    for run, begin in zip(among, starts, strict=True):
+        (alone,) = train_many([begin], data, **options)
+        np.testing.assert_array_equal(run.history.losses, alone.history.losses)
+        assert_same_weights(run.weights, alone.weights)
 
 
-def test_runs_with_data_of_their_own_are_not_mixed(images):
-    own = [images[::-1] + 1]
-    first = hidden_start(0, 5)
-    starts = [first, training.Start(first.weights, 5, own), first]
-    among = train_together(starts, [images])
-    assert_same_runs(among[1:2], train_together(starts[1:2], [images]))
-    assert_same_runs(among[:1], among[2:])
-    assert (among[0].history.losses != among[1].history.losses).any()
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_runs_together_compile_only_once(images, workers):
-    traced = []
-
-    def counting_loss(model: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
-        traced.append(1)
-        return autoencoder_loss(model, rows)
-
-    starts = [hidden_start(*pair) for pair in MIXED]
-    train_together(starts, [images], loss=counting_loss, workers=workers)
-    assert len(traced) == 1
-
-
-def test_runs_together_begin_with_a_fresh_optimizer(images):
-    starts = [hidden_start(0, 5), hidden_start(0, 6), hidden_start(0, 5)]
-    first, _, again = train_together(starts, [images], together=2, workers=1)
-    assert_same_runs([again], [first])
-
-
-@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # as Keras says for a single run
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # says Keras
 def test_a_weight_without_influence_stays_as_it_is_in_every_run(images):
     def partial_loss(model: keras.Layer, rows: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(tf.square(model.layers[0](rows) - 1))
 
-    starts = [hidden_start(seed, 5) for seed in range(3)]
-    for run, begin in zip(train_together(starts, [images], loss=partial_loss), starts, strict=True):
-        np.testing.assert_array_equal(run.weights[2], begin.weights[2].astype(np.float32))
-        assert (run.weights[0] != begin.weights[0]).any()
-
-
-def test_runs_together_name_the_step_whose_loss_is_not_finite(images):
-    images[17] = np.nan
-    batches = all_batches(n_rows=N_ROWS, batch_size=5, steps=10, seed=5)
-    step = 1 + int(np.flatnonzero((batches == 17).any(axis=1))[0])
-    with pytest.raises(FloatingPointError, match=rf"the loss is nan at step {step}:"):
-        train_together([hidden_start(0, 5)], [images])
-
-
-def test_runs_together_refuse_a_model_with_other_state(images):
-    starts = [training.Start(build_with_dropout().get_weights(), 7)]
-    with pytest.raises(ValueError, match="together: expected only weights"):
-        train_together(starts, [images], build=build_with_dropout)
-
-
-def test_runs_together_refuse_weights_that_are_constrained(images):
-    def build_constrained() -> keras.Layer:
-        layer = keras.layers.Dense(2, kernel_constraint=keras.constraints.MaxNorm(1))
-        return keras.Sequential([keras.Input([images.shape[1]]), layer])
-
-    with pytest.raises(ValueError, match="together: expected only weights without constraints"):
-        train_together([hidden_start(0, 5)], [images], build=build_constrained)
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        lambda: keras.optimizers.Lamb(0.01),
-        lambda: keras.optimizers.Adam(0.01, clipnorm=1.0),
-        lambda: keras.optimizers.Adam(0.01, global_clipnorm=1.0),
-    ],
-    ids=["Lamb", "clipnorm", "global_clipnorm"],
-)
-def test_runs_together_refuse_an_optimizer_that_would_mix_them(images, optimizer):
-    with pytest.raises(ValueError, match="together: expected Adam or SGD, without clipping"):
-        train_together([hidden_start(0, 5)], [images], optimizer=optimizer)
-
-
-def test_runs_together_refuse_weights_of_another_architecture(images):
-    with pytest.raises(ValueError, match="weight"):
-        train_together([training.Start([np.zeros(3)], 0)], [images])
-
-
-def test_runs_together_refuse_a_loss_with_one_value_a_row(images):
-    with pytest.raises(ValueError, match=r"loss: expected a scalar.*\(5,\)"):
-        train_together([hidden_start(0, 5)], [images], loss=squared_error)
+    begin = build_hidden().get_weights()
+    starts = [training.Start(begin, seed) for seed in range(3)]
+    for run in train_many(starts, [images], build=build_hidden, loss=partial_loss):
+        np.testing.assert_array_equal(run.weights[2], begin[2])
+        assert (run.weights[0] != begin[0]).any()
 
 
 # --------------------------------------------------------------------------------------- failures
@@ -1008,15 +868,6 @@ def test_one_of_three_runs_may_diverge_while_the_others_go_on(images, workers):
     late = lost.history.steps >= step
     assert np.isnan(lost.history.measures["error"][late]).all()
     assert np.isfinite(lost.history.measures["error"][:2]).all()
-
-
-def test_one_of_three_runs_computed_together_may_diverge(images):
-    calm, wild = hidden_start(0, 5), hidden_start(1, 5)
-    wild = training.Start([100 * array for array in wild.weights], 5)
-    runs = train_together([calm, wild, calm], [images], may_diverge=True, **SGD)
-    expected = train_together([calm, calm, calm], [images], **SGD)
-    assert_same_runs(runs[::2], expected[::2])
-    assert [run.history.diverged is None for run in runs] == [True, False, True]
 
 
 def test_a_diverged_run_makes_no_further_steps(images, monkeypatch):

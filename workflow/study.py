@@ -82,7 +82,7 @@ def against(reference: Reference, other: Reference, plan: Mapping) -> str:
 
 
 def bands(reference: Reference, plan: Mapping) -> dict[str, list[float]]:
-    """Return bands for a lesson of three seeds: what all seeds spanned, and a margin on each side.
+    """Return bands for a lesson of two seeds: what all seeds spanned, and a margin on each side.
 
     The margin is a quarter of what they spanned, but at least 1 and at most 3 points: machines
     differ in rounding, and a run may fail on one that went well on another.
@@ -92,7 +92,7 @@ def bands(reference: Reference, plan: Mapping) -> dict[str, list[float]]:
         values = np.array(reference.numbers[name])
         margin = min(max(0.25 * np.ptp(values), 1), 3)
         band = [round(values.min() - margin, 1), round(min(values.max() + margin, 100), 1)]
-        found |= {f"{name}[{i}]": band for i in range(3)}
+        found |= {f"{name}[{i}]": band for i in range(2)}
     return found
 
 

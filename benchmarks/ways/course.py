@@ -8,35 +8,29 @@ import numpy as np
 from benchmarks.ways.keras_parts import adam, loss, network
 from benchmarks.work import Work
 from helpers import blockwise, training
-from helpers.compiled import Network, Program, StackedNetwork
+from helpers.compiled import Network, Program
 
 
 def prepare(
-    work: Work, rows: np.ndarray, *, arms: int = 1, together: int = 1, every: int = 100
+    work: Work, rows: np.ndarray, *, arms: int = 1, every: int = 100
 ) -> Callable[[], np.ndarray]:
-    """Compile; batches are drawn anew in each call, from the seed that gave ``rows``.
-
-    ``together`` arms are one program, which sees one order of batches; the programs run side by
-    side.
-    """
+    """Compile; batches are drawn anew in each call, from the seed that gave ``rows``."""
     data = blockwise.to_tensors(work.data())
 
     # `training.train` compiles on every call. Here only the steps are to be timed.
     def started() -> Network:
-        model, optimizer = network(work), adam()
-        one = together == 1
-        made = Network(model, optimizer) if one else StackedNetwork(model, optimizer, together)
-        made.reset([work.weights()], None)
+        made = Network(network(work), adam())
+        made.reset(work.weights(), None)
         return made
 
-    networks = [started() for _ in range(arms // together)]
+    networks = [started() for _ in range(arms)]
     block = min(every, training.BLOCK_STEPS), work.batch_size
-    program = Program(networks[0], data, data, loss(work), block, {}, jit_compile=True)
+    program = Program(networks[0], data, loss(work), block, {}, jit_compile=True)
     pool = ThreadPoolExecutor(len(networks))
 
     def train(trained: Network) -> np.ndarray:
         steps = len(rows)
-        return training._run(program, trained, data, steps, 0, every, lambda _: None)[0].losses
+        return training._run(program, trained, data, steps, 0, every, lambda _: None).losses
 
     def run() -> np.ndarray:
         first, *_ = pool.map(train, networks)
