@@ -240,7 +240,7 @@ def test_a_build_folder_that_is_deleted_meanwhile_is_made_again(course):
         assert course.numbers(f"results/{lesson}.json") == {"score": [0]}
 
 
-NETWORK = """import hashlib, matplotlib.pyplot as plt, numpy as np
+NETWORK = """import matplotlib.pyplot as plt, numpy as np
 from helpers import models, plotting, training
 from helpers.backend import keras, tf
 plt.style.use(plotting.STYLE)
@@ -248,8 +248,50 @@ plotting.show(plotting.picture(np.eye(9), title="A × title"), "a picture")
 images = np.random.default_rng(0).random([999, 784], np.float32)
 network = models.basic_autoencoder(784, 20, initializer=models.normal(0.1, 0))
 history = training.train(
-    network,
-    loss=lambda model, images: tf.reduce_mean((images - model(images)) ** 2),
-    data=[images], optimizer=keras.optimizers.Adam(), steps=50, batch_size=100, seed=0,
-)
-dtype = str(network(images[:1]).dtype)"""
+    network, loss=lambda model, images: tf.reduce_mean((images - model(images)) ** 2),
+    data=[images], optimizer=keras.optimizers.Adam(), steps=50, batch_size=100, seed=0)
+print(network(images[:1]).dtype, history.losses.tolist())"""
+START_UP = "import numpy; numpy.set_printoptions(precision=1); del numpy\nprint('hello')\n"
+SETTINGS = {
+    "keras/keras.json": '{"floatx": "float64", "backend": "jax", "epsilon": 0.1}',
+    "mpl/matplotlibrc": "text.usetex: True\nsavefig.dpi: 20\nbackend: TkAgg\n",
+    "ipython/profile_default/startup/00.py": START_UP,
+    "ipython/profile_default/ipython_config.py": "c.InteractiveShellApp.exec_lines = ['1 / 0']",
+    "start_up.py": START_UP,
+    "other/helpers/__init__.py": "raise RuntimeError('a package of somebody else')",
+}
+VARIABLES = {
+    "HOME": os.devnull, "KERAS_BACKEND": "torch", "KERAS_HOME": "keras", "MPLBACKEND": "TkAgg",
+    "MATPLOTLIBRC": "mpl", "MPLCONFIGDIR": "mpl", "IPYTHONDIR": "ipython", "XLA_FLAGS": "--unknown",
+    "TF_XLA_FLAGS": "--unknown", "TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "0",
+    "PYTHONSTARTUP": "start_up.py", "DISPLAY": "", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0",
+    "PYTHONUTF8": "0",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory and processors as Linux does")
+def test_settings_and_machines_change_no_result(tmp_path):
+    course = Course(tmp_path / "Kürs mit Lücke")
+    course.write("01_one", NETWORK)
+    one = {"target": "build/results/01_one.json"}
+    outcomes = []
+    person = tmp_path / "person"
+    for name, text in SETTINGS.items():
+        (person / name).parent.mkdir(parents=True, exist_ok=True)
+        (person / name).write_text(text)
+    paths = {k: str(person / v) if (person / v).exists() else v for k, v in VARIABLES.items()}
+    paths["PYTHONPATH"] = str(person / "other")
+    narrow = ("prlimit", f"--as={3 * 2**30}", "taskset", "--cpu-list", "0")
+    for how in ({}, {"before": narrow, **paths}):
+        code, said, _ = course.run("--forceall", **one, **how)
+        assert code == 0, said
+        results = json.loads((course.folder / one["target"]).read_text("utf-8"))
+        executed = course.folder / "build" / "notebooks" / "01_one.ipynb"
+        outputs = [
+            o for c in nbformat.read(executed, as_version=4).cells for o in c.get("outputs", [])
+        ]
+        assert not [o for o in outputs if o.get("name") == "stderr"]
+        del results["seconds"], results["peak_mib"]
+        outcomes.append((results, outputs))
+    assert outcomes[0] == outcomes[1]
+    assert "float32" in str(outcomes[0])

@@ -26,10 +26,12 @@ def execute(notebook: Path, copy: Path, given: dict[str, object]) -> None:
     # The C library of Linux gives every thread a heap of its own, and XLA compiles in many: what
     # they have freed would stay with the kernel, 100 MiB and more.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    # Nobody's own settings and start-up files reach a kernel, and no home needs to be writable.
+    # Nobody's own settings reach a kernel, no home needs to be writable, and paths may have any
+    # letters: without UTF-8 TensorFlow compiles no code that lies in such a path.
     own = str(Path(".snakemake", "kernels").absolute())
     os.environ |= dict.fromkeys(("IPYTHONDIR", "MPLCONFIGDIR"), own) | {"MATPLOTLIBRC": os.devnull}
-    os.environ |= {"MPLBACKEND": "agg", "PYTHONSTARTUP": ""}
+    ours = os.getcwd() + os.pathsep + os.environ.get("PYTHONPATH", "")  # before others' `helpers`
+    os.environ |= {"MPLBACKEND": "agg", "PYTHONSTARTUP": "", "PYTHONPATH": ours, "PYTHONUTF8": "1"}
     with tempfile.TemporaryDirectory(prefix="k-") as folder:
         # TCP ports clash when kernels start side by side; a socket's path must be short.
         ipc = os.name == "posix" and len(folder) < 60

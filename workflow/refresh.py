@@ -45,6 +45,6 @@ if __name__ == "__main__":
     solutions = Path("notebooks", "solutions")
     found = sorted(Path("notebooks").glob("[0-9]*.ipynb"))
     lessons = [path for path in found if (solutions / path.name).is_file()]  # a copy has none
-    everything = lessons + [solutions / path.name for path in lessons]
-    for path in [Path(name) for name in sys.argv[1:]] or everything:
+    lessons += [solutions / path.name for path in lessons]
+    for path in [Path(name) for name in sys.argv[1:]] or lessons:
         refresh(path)
