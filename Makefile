@@ -1,14 +1,26 @@
 # Every target sets up .venv by itself, once. On Windows see README.md, "Windows and conda".
 .DEFAULT_GOAL := help
-.PHONY: help course quick test lab lint refresh bench lock clean
+.PHONY: FORCE environment help course quick test lab lint refresh bench lock clean
+
+# What a person has set for Python and pip in general does not reach the course.
+export PYTHONUTF8 := 1
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PYTHONHOME PYTEST_ADDOPTS
 
 # A Python that TensorFlow has wheels for; `make PYTHON=/path/to/python` names another one.
-# Not .venv's own, where that is activated: .venv is removed before it is made.
+# Not that of an environment, where one is activated.
+SUITS := import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(1); \
+	print(getattr(sys, "_base_executable", sys.executable))
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3 python; do \
-	"$$p" -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(1); \
-	print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null && break; done)
+	"$$p" -c '$(SUITS)' 2>/dev/null && break; done)
+CHECK = "$(PYTHON)" -c '$(SUITS)' >/dev/null 2>&1 || { echo "This course needs Python 3.11, 3.12 \
+	or 3.13 (TensorFlow has no package for others), and received PYTHON=$(PYTHON). Install one, or \
+	name it: make PYTHON=/path/to/python3.12"; exit 1; }
+# An environment has the content of its lock in its name, is made beside the last one, and becomes
+# .venv, a link, when it is complete: until then, and where that fails, the last one stays.
+ENVIRONMENT := .venv-$(firstword $(shell cksum < requirements.lock))
 BIN := .venv/bin
-READY := .venv/ready
+READY := environment
 BUILD := $(or $(COURSE_BUILD_DIR),build)
 # What stays in the metadata of a notebook's cells.
 FORM := -o -c -n $(addprefix --preserve-cell-metadata-field ,tags nbval-reason measured)
@@ -24,16 +36,27 @@ help:  ## show this text
 	@echo "make lock      compile requirements.lock anew"
 	@echo "make clean     remove build/ (not the data, not .venv)"
 
-# The lock has a hash for every file: what is installed is what was tested.
-$(READY): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "This course needs Python 3.11, 3.12 or 3.13 (TensorFlow has no\
-	 package for others) and found none. Install one, or name it: make PYTHON=/path/to/python3.12";\
-	 exit 1; }
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $(READY)
+# The lock has a hash for every file: what is installed is what was tested. After an edit of
+# pyproject.toml only the course's own package is installed anew, for which no index is needed.
+environment:
+	@test -w . || { echo "This folder cannot be written: copy the course to one that can."; exit 1; }
+	@$(if $(filter file,$(origin PYTHON)),:,$(CHECK))
+	@cmp -s pyproject.toml .venv/ready && test "$$(readlink .venv)" = $(ENVIRONMENT) && \
+	 $(BIN)/python -c "" || $(MAKE) --no-print-directory $(ENVIRONMENT)
+
+$(ENVIRONMENT): FORCE
+	@$(CHECK)
+	@test -e $@/locked && $@/bin/python -c "" || { echo "Making $@, which takes minutes." && \
+	 "$(PYTHON)" -m venv --clear $@ && \
+	 $@/bin/python -m pip install --quiet --require-hashes -r requirements.lock && \
+	 touch $@/locked; } || { echo "$@ could not be made, see above. .venv is what it was."; exit 1; }
+	$@/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@cp pyproject.toml $@/ready
+	@test -L .venv || ! test -e .venv || mv .venv .venv-before
+	ln -sfn $@ .venv
+	@rm -rf .venv-before $(filter-out $@,$(wildcard .venv-*))
+
+FORCE:
 
 course: $(READY)
 	$(BIN)/snakemake

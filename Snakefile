@@ -2,10 +2,6 @@
 
 snakemake                                               every lesson that is not up to date, the site
 snakemake --config quick=True                           the same with small parameters: build/quick/
-snakemake --config code_size=32 -- build/results/03_deep_autoencoder.json       one lesson
-snakemake build/study/05_comparison/mnist.json                            once for each of its seeds
-snakemake --config seeds=9 first_seed=20 -- build/study/05_comparison/mnist.json     nine others
-snakemake --config publish=True -- build/study/05_comparison/mnist.json  writes data/reference/, too
 """
 
 import os
@@ -23,8 +19,13 @@ if PUBLISH and len(config) > 1:
 
 BUILD = Path(os.environ.get("COURSE_BUILD_DIR") or "build").expanduser().as_posix()
 BUILD += "/quick" * QUICK
+try:
+    Path(BUILD).mkdir(parents=True, exist_ok=True)
+except OSError as error:
+    raise WorkflowError(f"{BUILD}: {error.strerror}. Name another folder with COURSE_BUILD_DIR")
 RUN = BUILD + "/study/{study}/{dataset}/{seed}"
-LESSONS = {path.stem: path for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))}
+LESSONS = {path.stem: path for path in sorted(Path("notebooks").glob("[0-9]*.ipynb"))
+           if Path("notebooks/solutions", path.name).is_file()}  # a copy of a lesson has none
 SMALL = yaml.safe_load(Path("notebooks/quick.yaml").read_text("utf-8")) if QUICK else {}
 STUDIES = yaml.safe_load(Path("workflow/study.yaml").read_text("utf-8"))
 OF = {study: plan.get("lesson", study) for study, plan in STUDIES.items()}
@@ -67,11 +68,10 @@ def cores(w):
 
 wildcard_constraints: lesson="|".join(LESSONS), study="|".join(OF), dataset="[a-z_]+", seed=r"\d+"
 
-
 rule site:
     input:
         files("docs", "**/*"),
-        files("notebooks", "solutions/*.ipynb") + files("notebooks", "*.png"),
+        files("notebooks", "*.png") + expand("notebooks/solutions/{lesson}.ipynb", lesson=LESSONS),
         notebooks=expand(BUILD + "/notebooks/{lesson}.ipynb", lesson=LESSONS),
         claims=BUILD + "/claims.md",
     output: BUILD + "/site/index.html"
@@ -108,14 +108,12 @@ use rule lesson as seed with:
         given=lambda w: given(w.lesson, **STUDIES[w.study]["parameters"])
         | {"dataset": w.dataset, STUDIES[w.study]["seed"]: int(w.seed)},
         environment=lambda w: {"COURSE_BUILD_DIR": RUN.format(**w), "COURSE_DATA": "full"},
-        data="full",
     threads: 1
 
 
 rule study:
     input:
-        runs=lambda w: expand(
-            RUN + "/results/{lesson}.json", lesson=OF[w.study], seed=SEEDS[w.study], **w),
+        runs=lambda w: expand(RUN + f"/results/{OF[w.study]}.json", seed=SEEDS[w.study], **w),
         plans="workflow/study.yaml",
     output: BUILD + "/study/{study}/{dataset}.json"
     params: publish=PUBLISH

@@ -17,9 +17,16 @@ from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+if {"keras", "tensorflow"} & sys.modules.keys():
+    raise ImportError(
+        "helpers.backend makes settings that TensorFlow and Keras read when they are imported: "
+        "expected to be imported before them, found them imported. Restart, and import it first."
+    )
+# What a person has set for other work would end a lesson, or change its numbers in silence.
+for _name in [name for name in os.environ if name.startswith(("KERAS_", "TF_", "XLA_"))]:
+    del os.environ[_name]
+os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull}  # no keras.json
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 _CHATTER = re.compile(
     r"All log messages before absl::InitializeLog"

@@ -7,6 +7,7 @@ are missing or wrong are downloaded.  ``data/README.md`` says where everything c
 
 import gzip
 import hashlib
+import io
 import os
 import tempfile
 import time
@@ -33,6 +34,7 @@ _FILES = (  # in the order of _PARTS, like all that follows about files
     *("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 )
 _GZIP = b"\x1f\x8b"  # what every gzip file begins with
+_LARGEST = 2**26  # bytes that are read of an unpacked file: the largest has 47,040,016
 _TIMEOUT = (3, 30)  # seconds to connect, seconds without a byte
 _ROUNDS = 2  # over the mirrors
 _PAUSE = 1.0  # seconds between the rounds
@@ -295,7 +297,8 @@ def _verified_content(path: Path, sha256: str, mirrors: tuple[str, ...]) -> byte
 def _verify(raw: bytes, sha256: str) -> bytes:
     """Undo gzip, if it is gzip, and return the content, if it is the right one."""
     try:
-        content = gzip.decompress(raw) if raw.startswith(_GZIP) else raw
+        packed = raw.startswith(_GZIP)
+        content = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(_LARGEST) if packed else raw
     except EOFError as error:
         raise ValueError("expected a complete gzip file, found one that ends early") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -329,6 +332,8 @@ def _download(part: Path, sha256: str, mirrors: tuple[str, ...]) -> bytes:
 
 def _explain(error: Exception) -> tuple[str, bool]:
     """Say why a download failed, and whether a second attempt may succeed."""
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return f"cannot be asked, since a proxy is set wrongly ({error})", False
     if isinstance(error, requests.HTTPError):
         status = error.response.status_code
         return f"answers with HTTP status {status}", status >= 500 or status in (408, 429)

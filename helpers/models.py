@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from helpers.backend import keras, tf
 
 
+@keras.saving.register_keras_serializable("helpers")
 class Autoencoder(keras.Model):
     """An encoder and a decoder, one after the other.
 
@@ -16,10 +17,21 @@ class Autoencoder(keras.Model):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+        self.built = encoder.built and decoder.built  # its weights can be loaded before any call
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """Return the reconstructions of images, shape [n, n_inputs]."""
         return self.decoder(self.encoder(images))
+
+    def get_config(self) -> dict[str, object]:
+        """Return what Keras writes into a ``.keras`` file beside the weights."""
+        parts = {"encoder": self.encoder, "decoder": self.decoder}
+        return {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, object]) -> "Autoencoder":
+        """Return the autoencoder that a ``.keras`` file describes."""
+        return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
 
 def normal(stddev: float, seed: int) -> keras.Initializer:

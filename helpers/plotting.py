@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import ipywidgets
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +19,8 @@ from matplotlib.ticker import LogLocator
 
 STYLE = Path(__file__).with_name("course.mplstyle")
 """The course's style sheet, for ``plt.style.use``."""
+
+mpl.rcdefaults()  # a reader's own matplotlibrc may ask for what is not there, LaTeX or a font
 
 _LINES = ["-", "--", "-.", ":"]  # to tell curves apart without colour
 
@@ -40,6 +44,9 @@ def _png(drawn: Axes | Figure) -> bytes:
 
 
 def _publish(png: bytes, alt: str, other_forms: Mapping[str, object] | None = None) -> None:
+    if not get_ipython():  # a lesson as a script: display would print the bytes
+        print(alt)
+        return
     forms = {"image/png": png, "text/plain": alt, **(other_forms or {})}
     display(forms, metadata={"image/png": {"alt": alt}}, raw=True)
 

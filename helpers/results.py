@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -112,17 +113,22 @@ def write(path: Path, text: str) -> None:
     A crash, a full disk or an interrupt leaves the old file, or none, and never half of one.
     Missing parent folders are made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror}). Name a folder that can be, with the "
+            "environment variable COURSE_BUILD_DIR"
+        ) from error
+    finally:
+        with suppress(OSError):  # it has become the file, or was never made
+            part.unlink()
 
 
 @dataclass(frozen=True)

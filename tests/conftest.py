@@ -6,8 +6,12 @@ import nbformat
 import pytest
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
-SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+LESSONS = [
+    path  # a learner's copy of a lesson has no solution, and is none
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    if (NOTEBOOKS / "solutions" / path.name).is_file()
+]
+SOLUTIONS = [NOTEBOOKS / "solutions" / path.name for path in LESSONS]
 
 
 def name(path: Path) -> str:

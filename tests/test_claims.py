@@ -1,5 +1,6 @@
 """The page of claims shows every claim, and says where numbers are not the lesson's own."""
 
+import json
 from pathlib import Path
 
 import claims
@@ -54,6 +55,20 @@ def test_numbers_that_are_not_the_lessons_own_are_marked(source, steps, extra, m
     assert "| a \\| b | — | 1.5 % | **holds** |" in page
     assert marks in page
     assert ("Measured" in page) == bool(marks)
+
+
+def test_what_html_would_read_is_escaped(tmp_path):
+    bad = "<script>alert(1)</script>"
+    run = {
+        "lesson": "01_lesson", "dataset": bad, "source": "full", "parameters": {"steps": bad},
+        "claims": [dict.fromkeys(("claim", "reported", "measured", "verdict"), bad)],
+        "versions": {}, "machine": bad, "seconds": 1, "peak_mib": 1,
+    }  # fmt: skip
+    saved, notebook = tmp_path / "01_lesson.json", lesson(tmp_path / "01_lesson.ipynb")
+    saved.write_text(json.dumps(run))
+    page = claims.page([saved], [notebook], [notebook])
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)") == 7
 
 
 def test_a_lesson_as_committed_is_no_older_state():

@@ -4,10 +4,14 @@ import dataclasses
 import gzip
 import hashlib
 import importlib.util
+import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +26,7 @@ from helpers import datasets
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = datasets._FILES
 ROOT = datasets._ROOT
+posix = pytest.mark.skipif(os.name != "posix", reason="limits and kills processes as POSIX does")
 DATA_DIR = ROOT / (os.environ.get("COURSE_DATA_DIR") or "data")
 
 
@@ -182,6 +187,17 @@ def test_content_that_is_refused(raw, message):
         datasets._verify(raw, hashlib.sha256(IMAGES).hexdigest())
 
 
+def test_a_gzip_file_that_unpacks_to_gigabytes_is_refused_within_bounds():
+    bomb = gzip.compress(bytes(2**23)) * 256  # 2 GiB
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="expected content with SHA-256"):
+        datasets._verify(bomb, hashlib.sha256(IMAGES).hexdigest())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * datasets._LARGEST
+    assert max(map(len, TINY.values())) < 47_040_016 < datasets._LARGEST
+
+
 def test_images_file_is_the_file_or_packed_as_if_it_were(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA_DIR", str(tmp_path))
     full = datasets.Dataset("mnist", "MNIST", "full", (), **tiny_arrays())
@@ -287,6 +303,66 @@ def test_no_network(use, dead, capfd):
     with pytest.raises(OSError, match=r"COURSE_DATA_DIR .*COURSE_DATA=sample") as caught:
         datasets.load("mnist", "full")
     assert all(name in str(caught.value) for name in (*datasets._FILES, str(folder)))
+
+
+@pytest.mark.parametrize("proxy", ["nonsense", ":::", "ftp://a", "http://a b", "http://[::1"])
+def test_proxies_set_to_nonsense_are_said(use, monkeypatch, proxy):
+    use("https://mirror.invalid/")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("https_proxy", proxy)
+    message = "mirror.invalid cannot be (reached|asked, since a proxy is set wrongly)"
+    with pytest.raises(OSError, match=message):
+        datasets.load("mnist", "full")
+
+
+CHILD = """
+import dataclasses, json, resource, sys
+from helpers import datasets
+mirror, hashes, most = json.loads(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+origin = dataclasses.replace(datasets._ORIGINS["mnist"], mirrors=(mirror,), sha256=hashes)
+datasets._ORIGINS["mnist"] = origin
+datasets.load("mnist", "full")
+"""
+
+
+def child(mirror: str, most: int = 10**6) -> subprocess.Popen:
+    """Load the tiny data in a process of its own, in which a file has at most so many bytes."""
+    arguments = json.dumps([mirror, datasets._ORIGINS["mnist"].sha256, most])
+    command = [sys.executable, "-c", CHILD, arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+@posix
+def test_a_full_disk_is_said_and_leaves_nothing(use, start):
+    mirror = start(good)
+    folder = use(mirror.url)
+    process = child(mirror.url, most=1000)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"OSError: {TRAIN_IMAGES} is missing" in said
+    assert "the folder cannot be written (File too large)" in said
+    assert listing(folder) == []
+
+
+@posix
+def test_a_process_that_is_killed_while_it_downloads_leaves_nothing_that_is_read(use, start):
+    asked = threading.Event()
+
+    def half(handler: BaseHTTPRequestHandler, name: str) -> None:
+        send(handler, PACKED[name][:1000], length=len(PACKED[name]))
+        asked.set()
+        time.sleep(1)
+
+    folder = use(start(half).url)
+    process = child(datasets._ORIGINS["mnist"].mirrors[0])
+    assert asked.wait(60)
+    process.kill()
+    process.communicate()
+    assert not set(datasets._FILES) & set(listing(folder))
+    use(start(good).url)
+    assert_tiny(datasets.load("mnist", "full"))
 
 
 def test_two_at_once(use, start):

@@ -68,6 +68,22 @@ def test_the_autoencoder_decodes_what_it_encodes():
     np.testing.assert_array_equal(autoencoder(IMAGES), autoencoder.decoder(codes))
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
+@pytest.mark.parametrize("name", ["basic", "deep"])
+def test_a_trained_autoencoder_can_be_saved_and_loaded(name, tmp_path):
+    model = build_all(0)[name]
+    model.compile(optimizer="adam", loss="mse")
+    model.fit(IMAGES, IMAGES, epochs=2, verbose=0)
+    model.save(tmp_path / "whole.keras")
+    model.save_weights(tmp_path / "its.weights.h5")
+    whole = keras.models.load_model(tmp_path / "whole.keras")
+    other = build_all(1)[name]
+    other.load_weights(tmp_path / "its.weights.h5")
+    assert type(whole) is models.Autoencoder
+    for loaded in (whole, other):
+        np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
+
+
 @pytest.mark.parametrize(("activation", "name"), [("relu", "relu"), (None, "linear")])
 def test_basic_autoencoder_has_a_chosen_code_and_a_linear_output(activation, name):
     autoencoder = models.basic_autoencoder(

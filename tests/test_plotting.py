@@ -94,6 +94,12 @@ def test_show_publishes_the_picture_with_its_text_and_closes_the_figure(outputs,
     assert plt.get_fignums() == [other.number]
 
 
+def test_a_script_prints_the_text_of_a_figure_and_no_bytes(capsys):
+    InteractiveShell.clear_instance()
+    plotting.show(plt.figure(), "A figure.")
+    assert capsys.readouterr().out == "A figure.\n"
+
+
 def test_explore_shows_a_figure_and_where_there_are_widgets_sliders(outputs, monkeypatch):
     points, boxes = [], []
 

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,24 @@ def test_a_failed_write_leaves_everything_as_it_was(
         with pytest.raises(error):
             results.write(tmp_path / "file.json", "new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no device that is always full")
+@pytest.mark.parametrize("folder", ["a file", "/dev/full", "/proc"])
+def test_a_folder_that_cannot_be_written_is_named_in_one_sentence(folder, tmp_path):
+    (tmp_path / "a file").touch()
+    path = tmp_path / folder / "results" / "file.json"
+    with pytest.raises(OSError, match=r"^\S.*file.json cannot be written \(.*COURSE_BUILD_DIR$"):
+        results.write(path, "new")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows refuses the slower of two renames")
+def test_of_two_that_write_one_file_the_last_stays_whole(tmp_path):
+    texts = [letter * 10**6 for letter in "abcd"]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(results.write, [tmp_path / "file.json"] * 40, texts * 10))
+    assert (tmp_path / "file.json").read_text() in texts
+    assert os.listdir(tmp_path) == ["file.json"]
 
 
 # --------------------------------------------------------------------------------------- results

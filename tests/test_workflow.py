@@ -31,7 +31,7 @@ print({name!r}, steps, first_seed, file=open(folder / "ran.txt", "a"), flush=Tru
 SAVE = """results.save({name!r}, parameters=parameters.declared(globals()), dataset=dataset,
              source="full", numbers={{"score": [0.1 * first_seed]}},
              claims=[results.Claim("It runs", "", f"{{steps}} steps", "holds")])"""
-WAIT = "(folder / 'waits').touch(); sleep(100 * (not (folder / 'go').exists()))"
+WAIT = "(folder / 'waits').touch(); [sleep(0.1) for _ in iter((folder / 'go').exists, True)]"
 BOTH = ["01_one 10 0", "02_two 10 0"]
 
 
@@ -45,7 +45,7 @@ class Course:
         for part in ("Snakefile", "requirements.lock"):
             shutil.copy(NOTEBOOKS.parent / part, folder / part)
         (folder / "workflow" / "study.yaml").write_text(PLAN.format(seeds=9, scores=SCORES))
-        (folder / "notebooks").mkdir()
+        (folder / "notebooks" / "solutions").mkdir(parents=True)
         self.write("01_one")
         self.write("02_two")
 
@@ -56,24 +56,27 @@ class Course:
         cells[1].metadata.tags = ["parameters"]
         form = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
         notebook = nbformat.v4.new_notebook(cells=cells, metadata=form)
-        nbformat.write(notebook, self.folder / "notebooks" / f"{name}.ipynb")
+        for place in ("notebooks", "notebooks/solutions"):  # what has a solution is a lesson
+            nbformat.write(notebook, self.folder / place / f"{name}.ipynb")
 
-    def start(self, *options: str, target: str = "build/claims.md") -> subprocess.Popen:
-        environment = {k: v for k, v in os.environ.items() if k != "COURSE_BUILD_DIR"}
+    def start(
+        self, *options: str, target: str = "build/claims.md", before: tuple = (), **environment: str
+    ) -> subprocess.Popen:
+        inherited = {k: v for k, v in os.environ.items() if k != "COURSE_BUILD_DIR"}
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *options, "--", target],
+            [*before, sys.executable, "-m", "snakemake", *options, "--", target],
             cwd=self.folder,
-            env=environment | {"PYTHONPATH": str(self.folder)},
+            env=inherited | {"PYTHONPATH": str(self.folder)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,  # a terminal of its own, as it were: Ctrl-C reaches all of it
         )
 
-    def run(self, *options: str, **target: str) -> tuple[int, str, list[str]]:
+    def run(self, *options: str, **how: object) -> tuple[int, str, list[str]]:
         """Return the exit code, what was said, and which lessons ran with which steps and seed."""
         (self.folder / "ran.txt").write_text("")
-        process = self.start(*options, **target)
+        process = self.start(*options, **how)
         said, _ = process.communicate(timeout=300)
         return process.returncode, said, sorted((self.folder / "ran.txt").read_text().splitlines())
 
@@ -139,7 +142,7 @@ def test_a_lesson_that_fails_is_named_and_leaves_its_notebook_to_read(course):
 
 
 @posix
-@pytest.mark.parametrize("accident", ["Ctrl-C", "a killed kernel"])
+@pytest.mark.parametrize("accident", ["Ctrl-C", "SIGTERM", "a killed kernel"])
 def test_after_an_accident_the_next_command_does_the_rest(course, accident):
     course.write("02_two", WAIT)
     process = course.start()
@@ -150,11 +153,14 @@ def test_after_an_accident_the_next_command_does_the_rest(course, accident):
         code, said, _ = course.run()  # a second command meanwhile
         assert (code, "--unlock" in said) == (1, True)
         os.killpg(process.pid, signal.SIGINT)
+    elif accident == "SIGTERM":  # as a system that shuts down sends it
+        os.killpg(process.pid, signal.SIGTERM)
     else:
         kernel.kill()
     said, _ = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert ("stopped by Ctrl-C" if accident == "Ctrl-C" else "02_two failed: DeadKernelE") in said
+    reason = "DeadKernelE" if accident == "a killed kernel" else "stopped by Ctrl-C or SIGTERM"
+    assert f"02_two failed: {reason}" in said
     wait_for(lambda: not kernel.is_running())
     assert course.numbers("results/01_one.json") == {"score": [0]}
     (course.folder / "go").touch()
@@ -193,3 +199,99 @@ def test_a_study_has_its_own_number_of_seeds_and_publishes_no_others(course):
     assert others[::2] == (0, ["01_one 7 2"])
     assert "01_one: 2 seeds, mnist (full data)" in others[1]
     assert json.loads(published.read_text("utf-8"))["seeds"] == [0, 1]
+
+
+def test_a_copy_of_a_lesson_is_no_lesson(course):
+    notebooks = course.folder / "notebooks"
+    for copy in ("01_one-Copy1", "02_two (1)"):
+        shutil.copy(notebooks / "01_one.ipynb", notebooks / f"{copy}.ipynb")
+    assert course.run()[::2] == (0, BOTH)
+    assert set(os.listdir(course.folder / "build" / "results")) == {"01_one.json", "02_two.json"}
+
+
+def test_a_build_folder_that_cannot_be_made_is_one_sentence(course):
+    code, said, ran = course.run(COURSE_BUILD_DIR="Snakefile/build")
+    assert (code, ran) == (1, [])
+    assert "Snakefile/build: Not a directory. Name another folder with COURSE_BUILD_DIR" in said
+    assert "Traceback" not in said
+
+
+def test_a_cell_that_takes_too_long_ends_its_lesson(course):
+    script = course.folder / "workflow" / "lesson.py"
+    script.write_text(script.read_text("utf-8").replace("CELL_SECONDS = 1800", "CELL_SECONDS = 2"))
+    course.write("02_two", WAIT)
+    code, said, _ = course.run()
+    assert code == 1
+    assert "02_two failed: CellTimeoutError: A cell timed out" in said
+    assert course.numbers("results/01_one.json") == {"score": [0]}
+    (course.folder / "go").touch()
+    assert course.run("--rerun-triggers", "mtime")[::2] == (0, BOTH[1:])
+
+
+def test_a_build_folder_that_is_deleted_meanwhile_is_made_again(course):
+    course.write("02_two", WAIT)
+    process = course.start()
+    course.wait_for_the_last(2)
+    shutil.rmtree(course.folder / "build")
+    (course.folder / "go").touch()
+    process.communicate(timeout=120)
+    assert course.run()[0] == 0
+    for lesson in ("01_one", "02_two"):
+        assert course.numbers(f"results/{lesson}.json") == {"score": [0]}
+
+
+NETWORK = """import matplotlib.pyplot as plt, numpy as np
+from helpers import models, plotting, training
+from helpers.backend import keras, tf
+plt.style.use(plotting.STYLE)
+plotting.show(plotting.picture(np.eye(9), title="A × title"), "a picture")
+images = np.random.default_rng(0).random([999, 784], np.float32)
+network = models.basic_autoencoder(784, 20, initializer=models.normal(0.1, 0))
+history = training.train(
+    network, loss=lambda model, images: tf.reduce_mean((images - model(images)) ** 2),
+    data=[images], optimizer=keras.optimizers.Adam(), steps=50, batch_size=100, seed=0)
+print(network(images[:1]).dtype, history.losses.tolist())"""
+START_UP = "import numpy; numpy.set_printoptions(precision=1); del numpy\nprint('hello')\n"
+SETTINGS = {
+    "keras/keras.json": '{"floatx": "float64", "backend": "jax", "epsilon": 0.1}',
+    "mpl/matplotlibrc": "text.usetex: True\nsavefig.dpi: 20\nbackend: TkAgg\n",
+    "ipython/profile_default/startup/00.py": START_UP,
+    "ipython/profile_default/ipython_config.py": "c.InteractiveShellApp.exec_lines = ['1 / 0']",
+    "start_up.py": START_UP,
+    "other/helpers/__init__.py": "raise RuntimeError('a package of somebody else')",
+}
+VARIABLES = {
+    "HOME": os.devnull, "KERAS_BACKEND": "torch", "KERAS_HOME": "keras", "MPLBACKEND": "TkAgg",
+    "MATPLOTLIBRC": "mpl", "MPLCONFIGDIR": "mpl", "IPYTHONDIR": "ipython", "XLA_FLAGS": "--unknown",
+    "TF_XLA_FLAGS": "--unknown", "TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "0",
+    "PYTHONSTARTUP": "start_up.py", "DISPLAY": "", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0",
+    "PYTHONUTF8": "0",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory and processors as Linux does")
+def test_settings_and_machines_change_no_result(tmp_path):
+    course = Course(tmp_path / "Kürs mit Lücke")
+    course.write("01_one", NETWORK)
+    one = {"target": "build/results/01_one.json"}
+    outcomes = []
+    person = tmp_path / "person"
+    for name, text in SETTINGS.items():
+        (person / name).parent.mkdir(parents=True, exist_ok=True)
+        (person / name).write_text(text)
+    paths = {k: str(person / v) if (person / v).exists() else v for k, v in VARIABLES.items()}
+    paths["PYTHONPATH"] = str(person / "other")
+    narrow = ("prlimit", f"--as={3 * 2**30}", "taskset", "--cpu-list", "0")
+    for how in ({}, {"before": narrow, **paths}):
+        code, said, _ = course.run("--forceall", **one, **how)
+        assert code == 0, said
+        results = json.loads((course.folder / one["target"]).read_text("utf-8"))
+        executed = course.folder / "build" / "notebooks" / "01_one.ipynb"
+        outputs = [
+            o for c in nbformat.read(executed, as_version=4).cells for o in c.get("outputs", [])
+        ]
+        assert not [o for o in outputs if o.get("name") == "stderr"]
+        del results["seconds"], results["peak_mib"]
+        outcomes.append((results, outputs))
+    assert outcomes[0] == outcomes[1]
+    assert "float32" in str(outcomes[0])

@@ -1,6 +1,7 @@
 """Write every lesson's claims, and what its run took, as one page of the site."""
 
 import ast
+import html
 import json
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def _marks(run: dict, executed: Path, lesson: Path) -> str:
         if value != defaults.get(name)
     ]
     if others:
-        marks.append(f"with **other parameters** ({'; '.join(others)})")
+        marks.append(f"with **other parameters** ({html.escape('; '.join(others))})")
     injected = _code(executed, tag="injected-parameters")
     if [code for code in _code(executed) if code not in injected] != _code(lesson):
         marks.append("by an **older state** of the lesson")
@@ -63,7 +64,8 @@ def _link(run: dict, text: str) -> str:
 
 
 def _row(*cells: object) -> str:
-    return "| " + " | ".join(str(cell or "—").replace("|", "\\|") for cell in cells) + " |\n"
+    shown = (html.escape(str(cell or "—"), quote=False).replace("|", "\\|") for cell in cells)
+    return "| " + " | ".join(shown) + " |\n"
 
 
 if "snakemake" in globals():

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,12 @@ def execute(notebook: Path, copy: Path, given: dict[str, object]) -> None:
     # The C library of Linux gives every thread a heap of its own, and XLA compiles in many: what
     # they have freed would stay with the kernel, 100 MiB and more.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    # Nobody's own settings reach a kernel, no home needs to be writable, and paths may have any
+    # letters: without UTF-8 TensorFlow compiles no code that lies in such a path.
+    own = str(Path(".snakemake", "kernels").absolute())
+    os.environ |= dict.fromkeys(("IPYTHONDIR", "MPLCONFIGDIR"), own) | {"MATPLOTLIBRC": os.devnull}
+    ours = os.getcwd() + os.pathsep + os.environ.get("PYTHONPATH", "")  # before others' `helpers`
+    os.environ |= {"MPLBACKEND": "agg", "PYTHONSTARTUP": "", "PYTHONPATH": ours, "PYTHONUTF8": "1"}
     with tempfile.TemporaryDirectory(prefix="k-") as folder:
         # TCP ports clash when kernels start side by side; a socket's path must be short.
         ipc = os.name == "posix" and len(folder) < 60
@@ -47,7 +54,7 @@ def execute(notebook: Path, copy: Path, given: dict[str, object]) -> None:
         except (CellTimeoutError, DeadKernelError) as error:
             why = f"{type(error).__name__}: {error}"
         except KeyboardInterrupt:
-            why = "stopped by Ctrl-C"
+            why = "stopped by Ctrl-C or SIGTERM"
         else:
             return
     raise SystemExit(f"\n{notebook.stem} failed: {why}\nRead how far it came in {copy}\n")
@@ -56,6 +63,7 @@ def execute(notebook: Path, copy: Path, given: dict[str, object]) -> None:
 if "snakemake" in globals():
     job = globals()["snakemake"]  # what the rule says
     os.environ |= job.params.environment
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     execute(Path(job.input.notebook), Path(job.log[0]), job.params.given)
     # In place only when it is complete; where the lesson fails, the log is what stays.
     shutil.copyfile(job.log[0], job.output.notebook)

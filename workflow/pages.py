@@ -22,7 +22,7 @@ def build(pages: Path, site: Path, *, notebooks: list[Path], claims: Path) -> No
             shutil.rmtree(earlier)
     shutil.copytree(DOCS, pages, ignore=shutil.ignore_patterns("__pycache__"))
     (pages / COMMITTED / "solutions").mkdir(parents=True)
-    for path in [*COMMITTED.glob("solutions/*.ipynb"), *COMMITTED.glob("*.png")]:
+    for path in [*(COMMITTED / "solutions" / n.name for n in notebooks), *COMMITTED.glob("*.png")]:
         shutil.copyfile(path, pages / path)
     for path in notebooks:
         shutil.copyfile(path, pages / COMMITTED / path.name)

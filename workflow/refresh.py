@@ -42,9 +42,9 @@ def refresh(path: Path) -> None:
 
 if __name__ == "__main__":
     os.environ["COURSE_DATA"] = "full"
-    everything = [
-        *Path("notebooks").glob("[0-9]*.ipynb"),
-        *Path("notebooks").glob("*/[0-9]*.ipynb"),
-    ]
-    for path in [Path(name) for name in sys.argv[1:]] or sorted(everything):
+    solutions = Path("notebooks", "solutions")
+    found = sorted(Path("notebooks").glob("[0-9]*.ipynb"))
+    lessons = [path for path in found if (solutions / path.name).is_file()]  # a copy has none
+    lessons += [solutions / path.name for path in lessons]
+    for path in [Path(name) for name in sys.argv[1:]] or lessons:
         refresh(path)
