@@ -57,36 +57,28 @@ def _can_share(array: np.ndarray) -> bool:
     )
 
 
-def compile_mean(
-    function: Callable[..., tf.Tensor], tensors: Sequence[tf.Tensor]
-) -> tf.types.experimental.ConcreteFunction:
-    """Compile the mean of ``function(*rows)``, one float a row, over all rows.
+def mean(function: Callable[..., tf.Tensor], tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Return the mean of ``function(*rows)``, one float a row, over all rows: a scalar, float64.
 
-    It takes a list of tensors with the shapes and dtypes of those given here (from `to_tensors`),
-    and returns a scalar, float64.
+    The tensors are those of `to_tensors`; for use within a ``tf.function``.
     """
-    n_rows = len(tensors[0])
+    n_rows = tensors[0].shape[0]
     size = _block_size(n_rows)
 
-    # Not with XLA: for products this large it is no faster, and it takes half a second to compile.
-    @tf.function(autograph=False)
-    def mean(tensors: list[tf.Tensor]) -> tf.Tensor:
-        def add_block(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # Every block has the same size, so the last one starts early and skips what the block
-            # before it has counted.
-            first = tf.minimum(start, n_rows - size)
-            values = function(*[_rows(tensor, first, size) for tensor in tensors])
-            if values.shape != (size,):
-                raise ValueError(f"expected one value per row, ({size},), received {values.shape}")
-            new = first + tf.range(size) >= start
-            values = tf.where(new, tf.cast(values, tf.float64), 0)
-            return start + size, total + tf.reduce_sum(values)
+    def add_block(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Every block has the same size, so the last one starts early and skips what the block
+        # before it has counted.
+        first = tf.minimum(start, n_rows - size)
+        values = function(*[_rows(tensor, first, size) for tensor in tensors])
+        if values.shape != (size,):
+            raise ValueError(f"expected one value per row, ({size},), received {values.shape}")
+        new = first + tf.range(size) >= start
+        values = tf.where(new, tf.cast(values, tf.float64), 0)
+        return start + size, total + tf.reduce_sum(values)
 
-        zero = tf.constant(0, tf.float64)
-        _, total = tf.while_loop(lambda start, _: start < n_rows, add_block, [0, zero])
-        return total / n_rows
-
-    return mean.get_concrete_function(list(tensors))
+    zero = tf.constant(0, tf.float64)
+    _, total = tf.while_loop(lambda start, _: start < n_rows, add_block, [0, zero])
+    return total / n_rows
 
 
 def _block_size(n_rows: int) -> int:

@@ -63,13 +63,20 @@ class Program:
         self._steps = _compile_block(network, data, loss, block, jit_compile)
         # Not the data themselves: compiled functions live on in cycles until the next collection.
         self._form = _form(data)
-        self._measures = {}
-        for name, (function, arrays) in measures.items():
-            own = arrays and blockwise.to_tensors(arrays)
-            mean = blockwise.compile_mean(partial(function, network.model), own or data)
-            self._measures[name] = mean, own
+        functions = {name: partial(f, network.model) for name, (f, _) in measures.items()}
+        self._own = {
+            name: blockwise.to_tensors(arrays) for name, (_, arrays) in measures.items() if arrays
+        }
+
+        # Not with XLA: for products this large it is no faster, and it takes half a second to
+        # compile.  All in one call: where networks are small, calls are what takes time.
+        @tf.function(autograph=False)
+        def means(data: list[tf.Tensor], own: dict[str, list[tf.Tensor]]) -> dict[str, tf.Tensor]:
+            return {n: blockwise.mean(f, own.get(n, data)) for n, f in functions.items()}
+
+        self._means = means.get_concrete_function(data, self._own)
         self._thread = threading.local()
-        for function in (self._steps, *(mean for mean, _ in self._measures.values())):
+        for function in (self._steps, self._means):
             self._defer_variables(function, network)
 
     def _defer_variables(
@@ -100,7 +107,7 @@ class Program:
 
     def measure(self, data: list[tf.Tensor]) -> dict[str, float]:
         """Return each measure's mean."""
-        return {name: float(mean(own or data)) for name, (mean, own) in self._measures.items()}
+        return {name: float(mean) for name, mean in self._means(data, self._own).items()}
 
 
 def _form(data: list[tf.Tensor]) -> list[tuple]:
