@@ -63,8 +63,9 @@ def _assigned(source: str) -> dict[str, str]:
 
 def integer(minimum: int, maximum: int | None = None) -> Check:
     """Allow whole numbers from ``minimum`` to ``maximum``, both included."""
-    limits = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-    highest = math.inf if maximum is None else maximum
+    named = f"at least {minimum}, at most 1,000,000,000"
+    limits = named if maximum is None else f"from {minimum} to {maximum}"
+    highest = 10**9 if maximum is None else maximum
     return lambda value: (
         "" if type(value) is int and minimum <= value <= highest else f"a whole number, {limits}"
     )
@@ -97,8 +98,8 @@ def flag() -> Check:
 
 def integers(minimum: int = 1, maximum: int | None = None, *, count: int | None = None) -> Check:
     """Allow a list of whole numbers, each from ``minimum`` to ``maximum``; ``count`` of them."""
-    each = integer(minimum, maximum)
-    limits = f"each at least {minimum}" if maximum is None else f"each from {minimum} to {maximum}"
+    maximum = 100_000 if maximum is None else maximum  # more units would not fit into memory
+    each, limits = integer(minimum, maximum), f"each from {minimum} to {maximum}"
     length = "a list of" if count is None else f"a list of {count}"
 
     def expected(value: object) -> str:

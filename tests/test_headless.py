@@ -54,10 +54,10 @@ def test_every_lesson_runs_with_quick_parameters_on_the_other_data_set(lesson, t
     ("options", "message"),
     [
         (["-p", "step", "5"], "parameter step: this lesson has none of that name, expected one of"),
-        (["-p", "steps", "-5"], "parameter steps: expected a whole number, at least 10, received"),
+        (["-p", "steps", "-5"], "parameter steps: expected a whole number, at least 10, at"),
         (["-p", "dataset", "cifar"], "parameter dataset: expected one of 'mnist', 'fashion_mnist'"),
         (["-p", "learning_rate", "nan"], "parameter learning_rate: expected a number, greater"),
-        (["-y", "steps: true"], "parameter steps: expected a whole number, at least 10, received"),
+        (["-y", "steps: true"], "parameter steps: expected a whole number, at least 10, at"),
         (["-p", "code_sizes", "[5]"], "expected a list of whole numbers, each from 1 to 784 (with"),
     ],
     ids=["unknown", "negative", "choice", "nan", "truth", "list as text"],

@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable
 
 import pytest
+from conftest import cells, each_lesson, tags
 
-from helpers import parameters
+from helpers import datasets, parameters
 from helpers.parameters import choice, flag, integer, integers, number
 
 NAN, INFINITY = math.nan, math.inf
@@ -29,6 +30,8 @@ GOOD = [
 BAD = [
     *((integer(2), value, "a whole number, at least 2") for value in (1, -5, 2.0, True, "3")),
     *((integer(2), value, "a whole number, at least 2") for value in (None, [3], NAN)),
+    (integer(2), 10**18, "a whole number, at least 2, at most 1,000,000,000"),
+    (integers(), [10**6], "a list of whole numbers, each from 1 to 100000"),
     *((integer(2, 9), value, "a whole number, from 2 to 9") for value in (1, 10, 5.5, False)),
     *((number(), value, "a number, at least 0") for value in (-1e-9, NAN, INFINITY, -INFINITY)),
     *((number(), value, "a number, at least 0") for value in (True, "0.1", None, 1j, [1.0])),
@@ -37,14 +40,26 @@ BAD = [
     (number(0.5), 0.4, "a number, at least 0.5"),
     *((choice(SOURCES), v, "one of 'full', 'sample', 'auto'") for v in ("Full", "", None, 0)),
     *((flag(), value, "True or False (with papermill: -y ") for value in (0, 1, "false", None)),
-    *((integers(), value, "a list of whole numbers, each at least 1") for value in ([], (), 3)),
-    *((integers(), value, "a list of whole numbers, each at least 1") for value in ([0], [5, -1])),
-    *((integers(), value, "a list of whole numbers, each at least 1") for value in ([2.0], [True])),
-    *((integers(), value, "a list of whole numbers, each at least 1") for value in (None, [[1]])),
-    (integers(), "[3]", "a list of whole numbers, each at least 1 (with papermill: -y "),
+    *(
+        (integers(), value, "a list of whole numbers, each from 1 to 100000")
+        for value in ([], (), 3)
+    ),
+    *(
+        (integers(), value, "a list of whole numbers, each from 1 to 100000")
+        for value in ([0], [5, -1])
+    ),
+    *(
+        (integers(), value, "a list of whole numbers, each from 1 to 100000")
+        for value in ([2.0], [True])
+    ),
+    *(
+        (integers(), value, "a list of whole numbers, each from 1 to 100000")
+        for value in (None, [[1]])
+    ),
+    (integers(), "[3]", "a list of whole numbers, each from 1 to 100000 (with papermill: -y "),
     (integers(2, 9), [2, 10], "a list of whole numbers, each from 2 to 9"),
     *((integers(count=2), v, "a list of 2 whole numbers, each") for v in ([], [1], [1, 2, 3])),
-    (integers(count=2), [0, 5], "a list of 2 whole numbers, each at least 1"),
+    (integers(count=2), [0, 5], "a list of 2 whole numbers, each from 1 to"),
 ]
 
 
@@ -111,3 +126,32 @@ def test_names_of_later_cells_are_none_of_papermills():
 def test_a_parameter_without_a_check_and_a_check_without_a_parameter_are_refused(checks):
     with pytest.raises(ValueError, match=r"parameter (steps|seed): expected a default and a check"):
         parameters.check(notebook("steps: int = 10"), **checks)
+
+
+WRONG = {
+    "int": ["5", NAN, -1, 2.5, None, True, [1], 10**18],
+    "float": ["0.1", NAN, INFINITY, -1, 0, None, True],
+    "bool": ["false", 0, None],
+    "str": ["../mnist", "cifar", "MNIST", "", 3],
+    "list[int]": [[], "[5]", [0], [-1], [2.5], [10**9], 7, None],
+}
+WRONG_FOR = {"code_size": [0, 785], "batch_size": [0, 10**6], "code_sizes": [[785]], "steps": [0]}
+
+
+@each_lesson
+def test_a_lesson_refuses_every_wrong_value_of_every_parameter(path):
+    code = cells(path)
+    (at,) = [i for i, cell in enumerate(code) if "parameters" in tags(cell)]
+    assert code[at + 1].source.startswith("parameters.check(")  # before any data, any network
+    names = {"parameters": parameters, "datasets": datasets}
+    exec(code[at].source, names)
+    exec(code[at + 1].source, names)
+    for name, kind in names["__annotations__"].items():
+        kind = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+        kind = "list[int]" if kind == "list" else kind
+        for value in [*WRONG[kind], *WRONG_FOR.get(name, [])]:
+            with pytest.raises(
+                ValueError, match=rf"^parameter {name}: expected .+, received "
+            ) as e:
+                exec(code[at + 1].source, names | {name: value})
+            assert str(e.value).endswith(f"received {value!r}")
