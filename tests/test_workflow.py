@@ -295,3 +295,23 @@ def test_settings_and_machines_change_no_result(tmp_path):
         outcomes.append((results, outputs))
     assert outcomes[0] == outcomes[1]
     assert "float32" in str(outcomes[0])
+
+
+@posix
+def test_a_study_on_two_workers_of_which_one_is_killed_completes(course):
+    pytest.importorskip("snakemake_executor_plugin_cluster_sync")
+    course.write("01_one", f"if first_seed == 2:\n    {WAIT}")
+    target = "build/study/01_one/mnist.json"
+    elsewhere = ("--executor", "cluster-sync", "--cluster-sync-submit-cmd", "sh", "--retries", "2")
+    process = course.start("--config", "seeds=3", "--jobs", "2", *elsewhere, target=target)
+    wait_for((course.folder / "waits").exists)
+    family = psutil.Process(process.pid).children(recursive=True)
+    (worker,) = [member for member in family if "seed=2" in " ".join(member.cmdline())]
+    for member in [*worker.children(recursive=True), worker]:
+        member.kill()
+    (course.folder / "go").touch()
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert course.numbers("study/01_one/mnist.json")["score"] == pytest.approx([0, 0.1, 0.2])
+    ran = sorted((course.folder / "ran.txt").read_text().splitlines())
+    assert ran == ["01_one 7 0", "01_one 7 1", "01_one 7 2", "01_one 7 2"]
