@@ -1,9 +1,19 @@
 """What several test modules need to know about the notebooks."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
+
+# What a person has set for other work reaches no kernel and no pytest that a test starts.
+for variable in ("MPLBACKEND", "PYTEST_ADDOPTS", "PYTHONSTARTUP", "XLA_FLAGS"):
+    os.environ.pop(variable, None)
+PERSONAL = tempfile.TemporaryDirectory()
+for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
+    os.environ[variable] = PERSONAL.name
+os.environ["MATPLOTLIBRC"] = os.devnull
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 LESSONS = [

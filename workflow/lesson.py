@@ -31,7 +31,8 @@ def execute(notebook: Path, copy: Path, given: dict[str, object]) -> None:
     own = str(Path(".snakemake", "kernels").absolute())
     os.environ |= dict.fromkeys(("IPYTHONDIR", "MPLCONFIGDIR"), own) | {"MATPLOTLIBRC": os.devnull}
     ours = os.getcwd() + os.pathsep + os.environ.get("PYTHONPATH", "")  # before others' `helpers`
-    os.environ |= {"MPLBACKEND": "agg", "PYTHONSTARTUP": "", "PYTHONPATH": ours, "PYTHONUTF8": "1"}
+    os.environ |= {"PYTHONSTARTUP": "", "PYTHONPATH": ours, "PYTHONUTF8": "1"}
+    os.environ.pop("MPLBACKEND", None)  # then a kernel takes its own
     with tempfile.TemporaryDirectory(prefix="k-") as folder:
         # TCP ports clash when kernels start side by side; a socket's path must be short.
         ipc = os.name == "posix" and len(folder) < 60
