@@ -23,8 +23,21 @@ def to_tensors(arrays: Sequence[np.ndarray | tf.Tensor]) -> list[tf.Tensor]:
     Raises
     ------
     ValueError
-        If there are none, they have no rows, or their numbers of rows differ.
+        If there are none, they have no rows, or their numbers of rows differ; if they are no list
+        of arrays, or hold what is no number, or numbers of half precision.
     """
+    if not isinstance(arrays, list | tuple):
+        raise ValueError(
+            f"expected a list of arrays, as [images], received {type(arrays).__name__}"
+        )
+    for array in arrays:
+        kind = array.dtype.name if hasattr(array, "dtype") else type(array).__name__
+        if not kind.startswith(("float32", "float64", "int", "uint", "bool")):
+            raise ValueError(f"expected arrays of float32, float64 or integers, received {kind}")
+        # Smallest and largest number are NaN where any is.
+        numbers = isinstance(array, np.ndarray) and array.size
+        if numbers and not np.isfinite([array.min(), array.max()]).all():
+            raise ValueError("expected finite numbers in every row, received NaN or infinity")
     lengths = [len(array) for array in arrays]
     if not lengths or 0 in lengths or len(set(lengths)) > 1:
         raise ValueError(f"expected arrays with the same number of rows, received {lengths} rows")

@@ -270,7 +270,7 @@ def _refuse(finding: str, may_diverge: bool) -> None:
     if not may_diverge:
         raise FloatingPointError(
             f"{finding}: expected finite numbers; "
-            "a smaller learning rate or smaller initial weights usually help"
+            "a smaller learning rate or smaller initial weights usually help, if labels are right"
         )
 
 

@@ -807,12 +807,32 @@ def test_a_loss_that_is_not_finite_names_its_step(images):
         train(layer, [images], loss=loss, steps=25, optimizer=keras.optimizers.SGD(1.0))
 
 
-def test_a_row_that_is_not_a_number_is_found_where_it_is_drawn(images):
-    images[17] = np.nan
-    batches = all_batches(n_rows=N_ROWS, batch_size=5, steps=12, seed=7)
-    step = 1 + int(np.flatnonzero((batches == 17).any(axis=1))[0])
-    with pytest.raises(FloatingPointError, match=rf"the loss is nan at step {step}:"):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_row_that_is_not_a_number_is_refused_before_any_step(images, value):
+    images[17] = value
+    with pytest.raises(ValueError, match="expected finite numbers in every row, received NaN or"):
         train(build(), [images])
+
+
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        (np.ones([9, N_INPUTS], np.float32), "a list of arrays, as .images., received ndarray"),
+        (None, "received NoneType"),
+        ([np.ones([9, N_INPUTS], np.float16)], "float32, float64 or integers, received float16"),
+        ([np.ones([9, N_INPUTS], complex)], "received complex128"),
+        ([np.full([9, N_INPUTS], "1")], "received str"),
+        ([[[1.0] * N_INPUTS] * 9], "received list"),
+    ],
+)
+def test_data_of_the_wrong_kind_are_refused_with_what_was_received(data, received):
+    with pytest.raises(ValueError, match=received):
+        train(build(), data)
+
+
+def test_a_label_that_is_no_class_is_named_among_the_reasons(images, labels):
+    with pytest.raises(FloatingPointError, match=r"at step 1: .*if labels are right"):
+        train(build(n_outputs=3), [images, np.full_like(labels, 7)], loss=cross_entropy)
 
 
 @pytest.mark.parametrize(("position", "workers"), [(0, 1), (2, 2), (4, 2)])
