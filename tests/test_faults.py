@@ -23,6 +23,8 @@ from packaging.specifiers import SpecifierSet
 ROOT = NOTEBOOKS.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 make = pytest.mark.skipif(os.name != "posix", reason="needs make")
+# Under `make test` a make that a test calls would speak as a part of that one.
+OUTSIDE = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
 
 
 def run(*command: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
@@ -30,7 +32,7 @@ def run(*command: object, cwd: Path = ROOT, **environment: str) -> subprocess.Co
     return subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=os.environ | environment,
+        env=OUTSIDE | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -104,7 +106,7 @@ def test_make_says_in_one_sentence_that_a_checkout_is_read_only():
             shutil.copy(ROOT / name, folder)
         found = subprocess.run(
             ["make", "course"], cwd=folder, user=65534, group=65534, extra_groups=[],
-            capture_output=True, text=True, timeout=60,
+            env=OUTSIDE, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     assert found.returncode != 0
     assert found.stdout == "This folder cannot be written: copy the course to one that can.\n"
