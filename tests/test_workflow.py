@@ -168,12 +168,13 @@ def test_after_an_accident_the_next_command_does_the_rest(course, accident):
 
 
 @posix
-def test_a_study_that_is_stopped_goes_on_where_it_was(course):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_study_that_is_stopped_goes_on_where_it_was(course, stop):
     course.write("01_one", f"if first_seed == 2:\n    {WAIT}")
     target = "build/study/01_one/mnist.json"
     process = course.start("--config", "seeds=3", target=target)
     course.wait_for_the_last(3)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, stop)
     process.communicate(timeout=120)
     (course.folder / "go").touch()
     code, said, ran = course.run("--config", "seeds=4", target=target)
