@@ -170,7 +170,7 @@ def test_a_lesson_is_neither_a_leaflet_nor_a_book(path):
 @each_notebook
 def test_code_cells_are_short(path):
     longest = max(len(cell.source.splitlines()) for cell in cells(path))
-    assert longest <= 32
+    assert longest <= 28
     assert max(len(line) for cell in cells(path) for line in cell.source.splitlines()) <= 88
 
 
