@@ -7,11 +7,9 @@ from helpers.backend import keras, tf
 class RBM(keras.Layer):
     """Visible and hidden units with weights between the two layers and none within.
 
-    The visible units are 0 or 1, and grey values from 0 to 1 stand for their probabilities.  So
-    are the hidden units; ``linear`` ones are real numbers, Gaussian with variance 1, as in the code
-    layer of Hinton and Salakhutdinov (2006).  The weights, in this order: ``kernel``, shape
-    [n_visible, n_hidden], which the initialiser draws, ``hidden_bias`` and ``visible_bias``; biases
-    start at 0.
+    Units are 0 or 1, and grey values stand for probabilities; ``linear`` hidden ones are Gaussian
+    with variance 1, as in the code of Hinton and Salakhutdinov (2006).  The weights: ``kernel``,
+    shape [n_visible, n_hidden], ``hidden_bias`` and ``visible_bias``, which start at 0.
     """
 
     def __init__(
@@ -49,9 +47,8 @@ class RBM(keras.Layer):
 def free_energy(rbm: RBM, rows: tf.Tensor) -> tf.Tensor:
     """Return F(v), shape [n], where exp(-F(v)) is proportional to the probability of v.
 
-    It is -log of the sum of exp(-E(v, h)) over all hidden states, with the energy
-    E(v, h) = -v·b - h·(vW + c); for linear units of the integral, up to a constant, where h·h / 2
-    is added to the energy.
+    It is -log of the sum of exp(-E(v, h)) over all h, where E(v, h) = -v·b - h·(vW + c); for linear
+    units of the integral, up to a constant, with h·h / 2 added to E.
     """
     sums = rbm.sums(rows)
     of_hidden = tf.square(sums) / 2 if rbm.linear else tf.nn.softplus(sums)
@@ -61,21 +58,18 @@ def free_energy(rbm: RBM, rows: tf.Tensor) -> tf.Tensor:
 def reconstruct(rbm: RBM, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Return the visible units' probabilities after one draw of the hidden ones, shape [n, …]."""
     means = rbm.hidden(rows)
+    shape = tuple(means.shape)
     if rbm.linear:
-        states = means + noise.normal(tuple(means.shape), numbers)
-    else:
-        states = tf.cast(noise.uniform(tuple(means.shape), numbers) < means, tf.float32)
-    return rbm.visible(states)
+        return rbm.visible(means + noise.normal(shape, numbers))
+    return rbm.visible(tf.cast(noise.uniform(shape, numbers) < means, tf.float32))
 
 
 def contrastive_divergence(rbm: RBM, rows: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Return CD-1 as a loss for `training`, a scalar: its gradient is what it is for.
 
-    The mean over the mini-batch of F(v) - F(v₁), v₁ held fixed: a reconstruction left as
-    probabilities (Hinton and Salakhutdinov 2006).  With a sample of the model in place of v₁ the
-    gradient would be that of minus the mean log likelihood; the value says nothing of its size.
-    Rows, shape [n, n_visible], float32, are grey values from 0 to 1; their numbers, shape [n],
-    seed the draw (see `noise`).
+    The mean of F(v) - F(v₁) over rows, shape [n, n_visible], float32; v₁ is held fixed, made by one
+    draw that the rows' numbers seed, and left as probabilities.  With a sample of the model in its
+    place the gradient would be that of minus the mean log likelihood.
     """
     reconstruction = tf.stop_gradient(reconstruct(rbm, rows, numbers))
     return tf.reduce_mean(free_energy(rbm, rows) - free_energy(rbm, reconstruction))

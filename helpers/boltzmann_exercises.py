@@ -33,10 +33,7 @@ def check_free_energy(free_energy: Callable[..., np.ndarray]) -> str:
 def check_unroll(unroll: Callable[[list], list[np.ndarray]]) -> str:
     """Check lesson 7, exercise 2: the arrays of a deep autoencoder from those of two RBMs."""
     rng = np.random.default_rng()
-    rbms = [
-        (rng.normal(size=(n, m)), rng.normal(size=m), rng.normal(size=n))
-        for n, m in ((5, 4), (4, 3))
-    ]
+    rbms = [[rng.normal(size=s) for s in ((n, m), m, n)] for n, m in ((5, 4), (4, 3))]
     attempted(answer := unroll(rbms))
     ups, downs = [(w, c) for w, c, _ in rbms], [(w.T, b) for w, _, b in rbms]
     expected, upside_down = (

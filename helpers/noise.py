@@ -1,12 +1,9 @@
 """Random draws inside a compiled step, which depend on the mini-batch and on nothing else.
 
-Under XLA `tf.random` ignores ``set_seed``, and a generator owned by a model starts alike in each of
-several runs.  So the numbers of the rows, ``np.arange(n)``, travel as the last column of the data:
-the first and the last of a mini-batch are the seed of its draws.  Runs whose mini-batches come in
-different orders have different noise; the same run has the same, with XLA or without.
-
-Threefry draws eight times as fast as the default, Philox, under XLA on a CPU; without XLA it does
-not run there, so what draws is always compiled.
+Under XLA `tf.random` ignores ``set_seed``, and a model's own generator starts alike in each of
+several runs.  So the numbers of the rows travel as the last column of the data: the first and the
+last of a mini-batch are the seed of its draws, the same with XLA or without.
+Threefry draws eight times as fast as Philox under XLA on a CPU, and needs it: all is compiled.
 """
 
 import numpy as np
@@ -39,8 +36,7 @@ def normal(shape: tuple[int, ...], numbers: tf.Tensor) -> tf.Tensor:
 def mask(images: tf.Tensor, share: float, numbers: tf.Tensor) -> tf.Tensor:
     """Return images, shape [n, n_inputs], float32, with a share of their numbers set to 0.
 
-    Masking noise (Vincent, Larochelle, Bengio and Manzagol 2008): each number is drawn by itself.
-    Raises a ValueError if ``share`` is not from 0 to 1.
+    Each number is drawn by itself.  Raises a ValueError if ``share`` is not from 0 to 1.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected a number from 0 to 1, received {share!r}")

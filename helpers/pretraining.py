@@ -1,8 +1,7 @@
-"""Greedy layer-wise pretraining, as lesson 4 writes it out.
+"""Greedy layer-wise pretraining: each layer is trained on the codes of the layer below it.
 
-Each layer is trained on the codes of the layer below it: as a one-layer autoencoder (Bengio,
-Lamblin, Popovici and Larochelle 2007), with masking noise (Vincent, Larochelle, Bengio and Manzagol
-2008), or as a restricted Boltzmann machine (Hinton and Salakhutdinov 2006), as lesson 7 does.
+As an autoencoder (Bengio, Lamblin, Popovici and Larochelle 2007), with masking noise (Vincent,
+Larochelle, Bengio and Manzagol 2008), or as an RBM (Hinton and Salakhutdinov 2006).
 """
 
 from collections.abc import Callable, Sequence
@@ -93,7 +92,9 @@ def encode(
 ) -> np.ndarray:
     """Return the codes, shape [n, units], that an encoder's weights and bias give rows."""
     weights, bias = encoder
-    return activation(rows @ weights + bias)
+    sums = rows @ weights
+    sums += bias  # in place: the codes of all images are large
+    return activation(sums)
 
 
 def pretrain(
@@ -110,34 +111,25 @@ def pretrain(
 ) -> list[list[Level]]:
     """Train stacks of layers, one layer after the other, from the input upwards.
 
-    All stacks climb together, so that each layer is compiled once for all of them.  Returns for
-    each seed its levels, from the input upwards.
+    All stacks climb together, so that each layer is compiled once for all of them.  Images have
+    shape [n, n_inputs], float32; ``units`` are those of each layer.  Returns each seed's levels.
 
     Parameters
     ----------
-    images : numpy.ndarray, shape [n, n_inputs], float32
-    units : sequence of int
-        Units of each layer, from the input upwards.
-    seeds : sequence of int
-        One stack for each: of its initial weights and of the order of its mini-batches.  The same
-        seed may come again, with other steps.
-    steps : int or sequence of int
-        Updates for each layer: the same for all stacks, or a number for each.
+    seeds, steps : sequence of int; int or sequence of int
+        One stack for each seed: of its initial weights and its mini-batches.  Updates of each
+        layer: the same for all stacks, or a number for each; then a seed may come again.
     initializer : callable
-        Takes a seed, returns what draws a layer's initial weights, as in
-        ``lambda seed: models.normal(0.01, seed)``; biases start at 0.
-    kind : Kind or sequence of Kind
-        What the layers are trained as: the same for all, or one for each.
-    optimizer : callable or sequence of callable
-        Returns a new Keras optimiser: the same for all layers, or one for each.
+        Takes a seed, returns what draws a layer's initial weights; biases start at 0.
+    kind, optimizer : one, or a sequence
+        What layers are trained as, and what returns a new Keras optimiser: for all, or for each.
     batch_size, every
         As in `training.train_many`, which raises the same errors.
 
     Raises
     ------
     ValueError
-        If there are no seeds, several steps but not as many as seeds, or several kinds or
-        optimisers but not as many as layers.
+        If there are no seeds, or the numbers of steps, kinds or optimisers do not fit.
     """
     if not len(seeds):
         raise ValueError("seeds: expected at least one, received none")
