@@ -24,10 +24,8 @@ def pca_error(pca: PCA, code_size: int) -> float:
     """Return the smallest squared error that a linear code can reach on the images PCA saw.
 
     It is the sum of the discarded eigenvalues of the covariance matrix, and no decoder that is
-    linear in the code, with whatever encoder, does better (Eckart and Young 1936; Baldi and
-    Hornik 1989).
-
-    The error is summed over the pixels, mean over the images.
+    linear in the code does better (Eckart and Young 1936; Baldi and Hornik 1989).  Summed over the
+    pixels, mean over the images.
     """
     # scikit-learn divides by n - 1, a mean over the images divides by n.
     eigenvalues = pca.explained_variance_ * (pca.n_samples_ - 1) / pca.n_samples_
@@ -43,12 +41,8 @@ def pca_reconstruct(pca: PCA, images: np.ndarray, code_size: int) -> np.ndarray:
 def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
     """Return the squared error of reconstructions, summed over the pixels, mean over the images.
 
-    Both have shape [n, n_pixels]; no copy of all of them is made.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ: NumPy would repeat a single row in silence.
+    Both have shape [n, n_pixels]; no copy of all of them is made.  Raises a ValueError if the
+    shapes differ: NumPy would repeat a single row in silence.
     """
     if images.shape != reconstructions.shape:
         raise ValueError(

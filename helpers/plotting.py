@@ -161,9 +161,9 @@ def curves(
 ) -> Axes:
     """Draw one or more curves, label -> shape [m], over the same x, for example steps, shape [m].
 
-    With more than one, a legend names them.  ``ylim`` says where the y axis begins and ends; None
-    in place of a number lets the curves decide.  ``log`` and ``log_x`` make an axis logarithmic,
-    the x axis with a tick at each x.
+    With more than one, a legend names them, beside the axes if they are many.  ``ylim`` says where
+    the y axis begins and ends; None in place of a number lets the curves decide.  ``log`` and
+    ``log_x`` make an axis logarithmic, the x axis with a tick at each x.
     """
     ax = ax or plt.subplots(figsize=(6.5, 3.4))[1]
     x = np.asarray(x)
@@ -187,7 +187,7 @@ def curves(
     if ylim:
         ax.set_ylim(ylim)
     if len(ys) > 1:
-        ax.legend()
+        ax.legend(**({"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(ys) > 6 else {}))
     return ax
 
 
@@ -343,17 +343,20 @@ def runs(
 def dots(ys: Mapping[str, np.ndarray], *, ylabel: str, split: float) -> Axes:
     """Draw every run of each kind, shape [n_runs], as a dot, on a y axis that has a gap.
 
-    Runs below ``split`` have a small panel of their own, under that of the others.
+    Runs below ``split``, if any, have a small panel of their own, under that of the others.
     """
-    axes = plt.subplots(2, figsize=(7.5, 3.8), sharex=True, height_ratios=[3, 1])[1]
     together = np.concatenate(list(ys.values()))
-    for ax, shown in zip(axes, (together >= split, together < split), strict=True):
+    parts = [shown for shown in (together >= split, together < split) if shown.any()]
+    form = {"figsize": (7.5, 3.8), "height_ratios": [3, 1][: len(parts)], "squeeze": False}
+    axes = plt.subplots(len(parts), sharex=True, **form)[1][:, 0]
+    for ax, shown in zip(axes, parts, strict=True):
         for place, numbers in enumerate(ys.values()):
             beside = place + np.linspace(-0.2, 0.2, len(numbers)) if len(numbers) > 1 else place
             ax.plot(beside, numbers, "o", color=f"C{place}", markersize=4, alpha=0.7)
-        inside = together[shown] if shown.any() else np.array([split])
-        ax.set(xlim=(-0.5, len(ys) - 0.5), ylim=(inside.min() - 1, inside.max() + 1))
+        low, high = together[shown].min(), together[shown].max()
+        room = max(1, (high - low) / 10)
+        ax.set(xlim=(-0.5, len(ys) - 0.5), ylim=(low - room, high + room))
         ax.yaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel(ylabel)
-    axes[1].set_xticks(range(len(ys)), list(ys))
-    return axes[1]
+    axes[-1].set_xticks(range(len(ys)), list(ys))
+    return axes[-1]

@@ -147,10 +147,7 @@ class Reference:
 def reference(lesson: str, dataset: str) -> Reference | None:
     """Return the reference results of a lesson on a data set, or None if there are none.
 
-    Raises
-    ------
-    ValueError
-        If the file cannot be understood.
+    Raises a ValueError if the file cannot be understood.
     """
     path = reference_path(lesson, dataset)
     if not path.is_file():

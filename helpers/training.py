@@ -94,14 +94,12 @@ def train(
 
     Parameters
     ----------
-    model : keras.Layer
-        Any built Keras model or layer; its trainable weights are updated.
+    model, optimizer : keras.Layer, keras.Optimizer
+        Any built Keras model or layer; an optimiser that has not been used with another.
     data : sequence of arrays, each of shape [n, ...]
         What a mini-batch is drawn from: ``[images]``, or ``[images, labels]``.
     loss : callable
         ``loss(model, *batch)``, a float32 scalar.
-    optimizer : keras.Optimizer
-        Any Keras optimiser that has not been used with another model.
     steps, batch_size : int
         Number of updates, and the rows of each.
     seed : int
@@ -162,11 +160,10 @@ def train_many(
     starts : sequence of Start
         Initial weights and seed of each run, and what else it has of its own.
     workers : int
-        Runs under way at the same time.  One small network cannot keep two cores busy; more
-        runs than cores leave none of them idle when three or four are left.
+        Runs under way at the same time; one small network cannot keep two cores busy.
     may_diverge : bool
-        Let a run whose loss, or a weight after its last step, is not finite end without an error:
-        the others go on, its history says at which step it ``diverged``, and its weights are void.
+        Let a run that is not finite end without an error: the others go on, its history says at
+        which step it ``diverged``, and its weights are void.
     data, loss, steps, batch_size, every, measures, jit_compile, description
         As in `train`, which raises the same errors.
     """

@@ -20,8 +20,8 @@ SOURCES = sorted(FOLDER.glob("*.py"))
 MODULES = {source.stem: source.read_text("utf-8") for source in SOURCES}
 every_module = pytest.mark.parametrize("name", MODULES)
 
-WITH_TENSORFLOW = {"backend", "blockwise", "compiled", "few_labels", "models", "pretraining"}
-WITH_TENSORFLOW |= {"training"}
+WITH_TENSORFLOW = {"backend", "blockwise", "boltzmann", "compiled", "few_labels", "models"}
+WITH_TENSORFLOW |= {"noise", "pretraining", "training"}
 """Importing any other module must not take the seconds that TensorFlow takes."""
 
 

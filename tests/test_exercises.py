@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import boltzmann_answers as boltzmann
 import generative_answers as generative
 import numpy as np
 import pretraining_answers as later
@@ -231,12 +232,12 @@ NOT_YET = [
     (checks_reaches_pca, lambda images: images[:, :2], "shape (2, 5), received shape (2, 2)"),
 ]
 
-RIGHT += later.RIGHT + generative.RIGHT
-ALSO_RIGHT += later.ALSO_RIGHT + generative.ALSO_RIGHT
-NEARLY += later.NEARLY + generative.NEARLY
-NOT_YET += later.NOT_YET + generative.NOT_YET
+RIGHT += later.RIGHT + generative.RIGHT + boltzmann.RIGHT
+ALSO_RIGHT += later.ALSO_RIGHT + generative.ALSO_RIGHT + boltzmann.ALSO_RIGHT
+NEARLY += later.NEARLY + generative.NEARLY + boltzmann.NEARLY
+NOT_YET += later.NOT_YET + generative.NOT_YET + boltzmann.NOT_YET
 NETWORKS = [checks_reaches_pca, checks_denoises, later.checks_no_dead_unit, later.checks_rescued]
-NETWORKS += [generative.checks_stronger]
+NETWORKS += [generative.checks_stronger, boltzmann.checks_deep]
 
 
 def said(capsys: pytest.CaptureFixture, check: Callable[[object], None], answer: object) -> str:

@@ -16,7 +16,7 @@ from conftest import LESSONS, NOTEBOOKS, SOLUTIONS, cells, each_lesson, name, ta
 from scipy.special import log_expit
 from scipy.stats import norm
 
-from helpers import datasets, evaluation, models, pretraining
+from helpers import boltzmann, datasets, evaluation, models, noise, pretraining
 from helpers.backend import tf
 
 KEPT = ("tags", "nbval-reason", "measured")
@@ -424,3 +424,23 @@ def test_lesson_6_computes_the_bound_that_numpy_computes():
     loss = tf.function(lambda: lesson["vae_loss"](model, images), jit_compile=True)
     steps = [float(loss()) for _ in range(2)]
     assert steps[0] != steps[1]
+
+
+def test_lesson_7_moves_an_rbm_as_contrastive_divergence_does():
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((6, 4), 4, 6)]
+    rows, numbers = rng.random((5, 6), np.float32), noise.column(5)
+
+    class Draws:
+        """Those that the helper makes inside a step."""
+
+        def random(self, shape):
+            return noise.uniform(shape, tf.constant(numbers)).numpy()
+
+    moved = definitions("07_when_pretraining_pays")["cd1"](*arrays, rows, Draws())
+    rbm = boltzmann.RBM(6, 4, initializer="zeros")
+    rbm.set_weights(arrays)
+    with tf.GradientTape() as tape:
+        loss = boltzmann.contrastive_divergence(rbm, tf.constant(rows), tf.constant(numbers))
+    for gradient, direction in zip(tape.gradient(loss, rbm.weights), moved, strict=True):
+        np.testing.assert_allclose(-gradient.numpy(), direction, rtol=1e-4, atol=1e-6)

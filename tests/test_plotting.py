@@ -366,3 +366,9 @@ def test_dots_show_every_run_in_one_of_two_panels():
             np.testing.assert_array_equal(line.get_ydata(), runs)
     assert words(low.get_xticklabels()) == list(ys)
     assert high.get_ylabel() == "accuracy (%)"
+
+
+def test_dots_need_one_panel_where_all_runs_lie_above_the_gap():
+    ax = plotting.dots({"a": np.array([94.0, 96.0])}, ylabel="accuracy (%)", split=20)
+    assert ax.figure.axes == [ax]
+    assert ax.get_ylim() == (93, 97)

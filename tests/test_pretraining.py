@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
-from helpers import models, pretraining, training
+from helpers import models, noise, pretraining, training
 from helpers.backend import keras, tf
 
 UNITS = [20, 12]
@@ -160,6 +161,97 @@ def test_layers_start_with_the_stated_spread_and_without_biases(starts):
         np.testing.assert_array_equal(back_bias, 0)
         for weights in (kernel, back):  # 144 draws: the standard error of the spread is 6 %
             assert weights.std() == pytest.approx(0.01, rel=0.3)
+
+
+# -------------------------------------------------------------------------- other kinds of layers
+
+KINDS = {
+    "RBM": (pretraining.rbm(), pretraining.rbm(linear=True)),
+    "sigmoid": (
+        pretraining.sigmoid_autoencoder(),
+        pretraining.sigmoid_autoencoder(linear=True),
+    ),
+    "masked": (
+        pretraining.sigmoid_autoencoder(masked=0.3),
+        pretraining.sigmoid_autoencoder(linear=True, masked=0.3),
+    ),
+}
+
+
+def climb(images: np.ndarray, kind: object, **changes: object) -> list[list[pretraining.Level]]:
+    options = SETTINGS | {"units": UNITS, "seeds": [1, 2], "steps": 200, "kind": kind}
+    return pretraining.pretrain(images, **options | changes)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def climbed(images, request) -> tuple[str, list[list[pretraining.Level]]]:
+    return request.param, climb(images, KINDS[request.param])
+
+
+def test_a_stack_of_another_kind_has_sigmoid_codes_and_a_linear_one_on_top(images, climbed):
+    kind, stacks = climbed
+    for levels in stacks:
+        inputs = images
+        for level, activation in zip(levels, (expit, np.asarray), strict=True):
+            weights, bias = level.encoder
+            codes = activation(inputs @ weights + bias)
+            np.testing.assert_allclose(level.codes, codes, rtol=1e-4, atol=1e-5)
+            assert level.codes.dtype == np.float32
+            back, back_bias = level.decoder
+            assert back.shape == weights.T.shape
+            assert np.array_equal(back, weights.T) == (kind == "RBM")
+            outputs = expit(codes @ back + back_bias)
+            error = np.sum((outputs - inputs) ** 2, axis=1).mean()
+            assert level.history.measures["squared error"][-1] == pytest.approx(error, rel=1e-4)
+            inputs = level.codes
+
+
+def test_training_lowers_the_error_of_every_kind(climbed):
+    for lowest, _ in climbed[1]:
+        measured = lowest.history.measures["squared error"]
+        assert measured[-1] < 0.8 * measured[0]
+
+
+def test_stacks_with_noise_differ_from_each_other_and_are_what_they_are_alone(images, climbed):
+    kind, (first, second) = climbed
+    assert (first[0].history.losses != second[0].history.losses).any()
+    ((alone,),) = climb(images, KINDS[kind][0], units=UNITS[:1], seeds=[2])
+    np.testing.assert_array_equal(alone.codes, second[0].codes)
+    np.testing.assert_array_equal(alone.history.losses, second[0].history.losses)
+
+
+def test_layers_may_have_optimizers_of_their_own(images):
+    still = partial(keras.optimizers.SGD, 0.0)
+    optimizers = [still, SETTINGS["optimizer"]]
+    (levels,) = climb(images, pretraining.Kind(), seeds=[1], steps=2, optimizer=optimizers)
+    moved = [np.ptp(level.history.measures["squared error"]) > 0 for level in levels]
+    assert moved == [False, True]
+
+
+@pytest.mark.parametrize("name", ["kind", "optimizer"])
+def test_as_many_kinds_and_optimizers_as_layers_are_needed(images, name):
+    with pytest.raises(ValueError, match=f"{name}: expected one for each of 2 layers, received 3"):
+        climb(images, **{"kind": pretraining.Kind()} | {name: [None] * 3})
+
+
+def test_the_cross_entropy_is_summed_over_pixels_and_averaged_over_rows():
+    rows, logits = np.random.default_rng(0).random([2, 3, 4]).astype(np.float32)
+    p = expit(logits.astype(np.float64))
+    expected = -np.mean(np.sum(rows * np.log(p) + (1 - rows) * np.log(1 - p), axis=1))
+    loss = pretraining.mean_cross_entropy(lambda _: tf.constant(logits), tf.constant(rows))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_with_masking_noise_a_model_sees_less_and_is_compared_with_everything():
+    rows, numbers = tf.ones([50, 8]), tf.range(50)
+    gone = np.sum(noise.mask(rows, 0.25, numbers) == 0)
+    assert gone > 0
+    # What it sees are the logits: all targets are 1, some of them are missing in what it sees.
+    expected = (gone * np.log(2) + (400 - gone) * np.log1p(np.exp(-1))) / 50
+    loss = pretraining.sigmoid_autoencoder(masked=0.25).loss
+    assert float(loss(lambda given: given, rows, numbers)) == pytest.approx(expected, rel=1e-5)
+    whole = pretraining.sigmoid_autoencoder().loss(lambda given: given, rows, numbers)
+    assert float(whole) == pytest.approx(8 * np.log1p(np.exp(-1)), rel=1e-5)
 
 
 def test_encode_equals_the_first_half_of_the_autoencoder(images):
