@@ -426,21 +426,32 @@ def test_lesson_6_computes_the_bound_that_numpy_computes():
     assert steps[0] != steps[1]
 
 
+class StepDraws:
+    """The draws that helpers make inside a step, in the place of a NumPy generator's."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.numbers = tf.constant(numbers)
+
+    def random(self, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+        return noise.uniform(shape, self.numbers).numpy().astype(dtype)
+
+
 def test_lesson_7_moves_an_rbm_as_contrastive_divergence_does():
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((6, 4), 4, 6)]
     rows, numbers = rng.random((5, 6), np.float32), noise.column(5)
-
-    class Draws:
-        """Those that the helper makes inside a step."""
-
-        def random(self, shape):
-            return noise.uniform(shape, tf.constant(numbers)).numpy()
-
-    moved = definitions("07_when_pretraining_pays")["cd1"](*arrays, rows, Draws())
+    moved = definitions("07_when_pretraining_pays")["cd1"](*arrays, rows, StepDraws(numbers))
     rbm = boltzmann.RBM(6, 4, initializer="zeros")
     rbm.set_weights(arrays)
     with tf.GradientTape() as tape:
         loss = boltzmann.contrastive_divergence(rbm, tf.constant(rows), tf.constant(numbers))
     for gradient, direction in zip(tape.gradient(loss, rbm.weights), moved, strict=True):
         np.testing.assert_allclose(-gradient.numpy(), direction, rtol=1e-4, atol=1e-6)
+
+
+def test_lesson_3_makes_the_holes_that_masking_noise_makes():
+    rows, numbers = np.random.default_rng(0).random((5, 6), np.float32), noise.column(5)
+    corrupt = definitions("solutions/03_deep_autoencoder")["corrupt"]
+    holed = corrupt(rows, 0.5, StepDraws(numbers))
+    assert 0 < np.count_nonzero(holed) < rows.size
+    np.testing.assert_array_equal(holed, noise.mask(tf.constant(rows), 0.5, tf.constant(numbers)))
