@@ -170,17 +170,17 @@ def test_after_an_accident_the_next_command_does_the_rest(course, accident):
 @posix
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_study_that_is_stopped_goes_on_where_it_was(course, stop):
-    course.write("01_one", f"if first_seed == 2:\n    {WAIT}")
+    course.write("01_one", f"if first_seed == 1:\n    {WAIT}")
     target = "build/study/01_one/mnist.json"
-    process = course.start("--config", "seeds=3", target=target)
-    course.wait_for_the_last(3)
+    process = course.start("--config", "seeds=2", target=target)
+    course.wait_for_the_last(2)
     os.killpg(process.pid, stop)
     process.communicate(timeout=120)
     (course.folder / "go").touch()
-    code, said, ran = course.run("--config", "seeds=4", target=target)
-    assert (code, ran) == (0, ["01_one 7 2", "01_one 7 3"])
+    code, said, ran = course.run("--config", "seeds=3", target=target)
+    assert (code, ran) == (0, ["01_one 7 1", "01_one 7 2"])
     assert "| a" in said
-    assert course.numbers("study/01_one/mnist.json")["score"] == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert course.numbers("study/01_one/mnist.json")["score"] == pytest.approx([0, 0.1, 0.2])
 
 
 def test_a_study_has_its_own_number_of_seeds_and_publishes_no_others(course):
@@ -301,18 +301,18 @@ def test_settings_and_machines_change_no_result(tmp_path):
 @posix
 def test_a_study_on_two_workers_of_which_one_is_killed_completes(course):
     pytest.importorskip("snakemake_executor_plugin_cluster_sync")
-    course.write("01_one", f"if first_seed == 2:\n    {WAIT}")
+    course.write("01_one", f"if first_seed == 1:\n    {WAIT}")
     target = "build/study/01_one/mnist.json"
     elsewhere = ("--executor", "cluster-sync", "--cluster-sync-submit-cmd", "sh", "--retries", "2")
-    process = course.start("--config", "seeds=3", "--jobs", "2", *elsewhere, target=target)
+    process = course.start("--config", "seeds=2", "--jobs", "2", *elsewhere, target=target)
     wait_for((course.folder / "waits").exists)
     family = psutil.Process(process.pid).children(recursive=True)
-    (worker,) = [member for member in family if "seed=2" in " ".join(member.cmdline())]
+    (worker,) = [member for member in family if "seed=1" in " ".join(member.cmdline())]
     for member in [*worker.children(recursive=True), worker]:
         member.kill()
     (course.folder / "go").touch()
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert course.numbers("study/01_one/mnist.json")["score"] == pytest.approx([0, 0.1, 0.2])
+    assert course.numbers("study/01_one/mnist.json")["score"] == pytest.approx([0, 0.1])
     ran = sorted((course.folder / "ran.txt").read_text().splitlines())
-    assert ran == ["01_one 7 0", "01_one 7 1", "01_one 7 2", "01_one 7 2"]
+    assert ran == ["01_one 7 0", "01_one 7 1", "01_one 7 1"]
