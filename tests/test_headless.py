@@ -14,8 +14,6 @@ from conftest import LESSONS, NOTEBOOKS, name
 pytestmark = pytest.mark.notebooks
 
 QUICK = yaml.safe_load((NOTEBOOKS / "quick.yaml").read_text("utf-8"))
-OTHER = {"01_data_loading": "mnist"}
-"""The data set that is not a lesson's default: Fashion-MNIST, but for lesson 1."""
 
 
 def papermill(folder: Path, lesson: str, **parameters: object) -> subprocess.CompletedProcess:
@@ -33,9 +31,9 @@ def papermill(folder: Path, lesson: str, **parameters: object) -> subprocess.Com
     )
 
 
-@pytest.mark.parametrize("lesson", [name(path) for path in LESSONS])
-def test_every_lesson_runs_with_quick_parameters_on_the_other_data_set(lesson, tmp_path):
-    other = OTHER.get(lesson, "fashion_mnist")
+def test_papermill_runs_a_lesson_from_any_folder(tmp_path):
+    # That all run with other parameters on the other data set is tested where they run twice.
+    lesson, other = "03_deep_autoencoder", "fashion_mnist"
     run = papermill(tmp_path, lesson, dataset=other, **QUICK[lesson])
     assert run.returncode == 0, run.stderr
     notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
