@@ -16,6 +16,8 @@ import yaml
 from conftest import NOTEBOOKS, each_lesson, tags
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from traitlets.config import Config
 
 pytestmark = pytest.mark.notebooks
@@ -26,14 +28,6 @@ OTHER = {"01_data_loading": "mnist"}
 SECONDS = float(os.environ.get("RERUN_SECONDS", 1))
 
 
-def with_parameters(path: Path, given: dict[str, object]) -> nbformat.NotebookNode:
-    """Return a lesson whose parameters cell ends with other values."""
-    notebook = nbformat.read(path, as_version=4)
-    (cell,) = [cell for cell in notebook.cells if "parameters" in tags(cell)]
-    cell.source += "".join(f"\n{name} = {value!r}" for name, value in given.items())
-    return notebook
-
-
 def run_twice(notebook: nbformat.NotebookNode, results: Path, folder: Path) -> tuple[dict, dict]:
     """Run a notebook, then its quick cells from last to first; return what both times saved.
 
@@ -42,7 +36,7 @@ def run_twice(notebook: nbformat.NotebookNode, results: Path, folder: Path) -> t
     """
     ipc = {"transport": "ipc", "connection_file": str(folder / "kernel.json")}
     config = Config({"KernelManager": ipc if os.name == "posix" else {}})
-    where = {"metadata": {"path": str(NOTEBOOKS)}}
+    where = {"metadata": {"path": str(folder)}}  # any: nbval runs lessons in their own
     client = NotebookClient(
         notebook, kernel_name="python3", timeout=600, resources=where, config=config
     )
@@ -89,7 +83,7 @@ def folder(tmp_path_factory, monkeypatch) -> Path:
 def test_every_lesson_runs_on_the_other_data_set_and_its_quick_cells_run_again(path, folder):
     saved = folder / "results" / f"{path.stem}.json"
     given = QUICK[path.stem] | {"dataset": OTHER.get(path.stem, "fashion_mnist")}
-    notebook = with_parameters(path, given)
+    notebook = parameterize_notebook(load_notebook_node(str(path)), given)
     first, again = run_twice(notebook, saved, folder)
     assert differences(first, again) == {}
     assert not [
