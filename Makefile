@@ -71,7 +71,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: $(READY)
-	$(BIN)/jupyter lab --notebook-dir notebooks
+	PYTHONPATH="$(CURDIR)" $(BIN)/jupyter lab --notebook-dir notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -22,6 +22,11 @@ if {"keras", "tensorflow"} & sys.modules.keys():
         "helpers.backend makes settings that TensorFlow and Keras read when they are imported: "
         "expected to be imported before them, found them imported. Restart, and import it first."
     )
+if "\udc80" <= max(__file__) <= "\udcff":  # stands for a byte that Python could not read
+    raise ImportError(
+        "TensorFlow compiles nothing in a folder whose name has letters that the locale lacks: "
+        "expected a locale with UTF-8. Set PYTHONUTF8=1 and restart, or move the course."
+    )
 # What a person has set for other work would end a lesson, or change its numbers in silence.
 for _name in [name for name in os.environ if name.startswith(("KERAS_", "TF_", "XLA_"))]:
     del os.environ[_name]

@@ -1,8 +1,7 @@
 """Random draws inside a compiled step, which depend on the mini-batch and on nothing else.
 
-Under XLA `tf.random` ignores ``set_seed``, and a model's own generator starts alike in each of
-several runs.  So the numbers of the rows travel as the last column of the data: the first and the
-last of a mini-batch are the seed of its draws, the same with XLA or without.
+Under XLA `tf.random` ignores ``set_seed``.  So the numbers of the rows travel as the last column
+of the data: the first and the last of a mini-batch are the seed of its draws, with XLA or without.
 Threefry draws eight times as fast as Philox under XLA on a CPU, and needs it: all is compiled.
 """
 

@@ -5,11 +5,7 @@ from tqdm.auto import tqdm
 
 
 def is_headless() -> bool:
-    """Tell whether nobody is watching: a script, papermill or nbval rather than a front end.
-
-    A front end such as JupyterLab lets a cell ask its user for input; papermill, nbclient and
-    nbval do not.
-    """
+    """Tell whether nobody is watching: only a front end lets a cell ask its user for input."""
     kernel = getattr(get_ipython(), "kernel", None)
     return not getattr(kernel, "_allow_stdin", False)
 

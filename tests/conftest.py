@@ -16,6 +16,7 @@ for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "MPL
 os.environ["MATPLOTLIBRC"] = os.devnull
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+os.environ["PYTHONPATH"] = str(NOTEBOOKS.parent)  # before somebody's helpers.py beside a notebook
 LESSONS = [
     path  # a learner's copy of a lesson has no solution, and is none
     for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))

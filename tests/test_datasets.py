@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -319,30 +320,46 @@ def test_proxies_set_to_nonsense_are_said(use, monkeypatch, proxy):
 CHILD = """
 import dataclasses, json, resource, sys
 from helpers import datasets
-mirror, hashes, most = json.loads(sys.argv[1])
+mirror, hashes, most, source = json.loads(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 origin = dataclasses.replace(datasets._ORIGINS["mnist"], mirrors=(mirror,), sha256=hashes)
 datasets._ORIGINS["mnist"] = origin
-datasets.load("mnist", "full")
+datasets.load("mnist", source)
 """
 
 
-def child(mirror: str, most: int = 10**6) -> subprocess.Popen:
+def child(
+    mirror: str, most: int = 10**6, source: str = "full", before: tuple = ()
+) -> subprocess.Popen:
     """Load the tiny data in a process of its own, in which a file has at most so many bytes."""
-    arguments = json.dumps([mirror, datasets._ORIGINS["mnist"].sha256, most])
-    command = [sys.executable, "-c", CHILD, arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    arguments = json.dumps([mirror, datasets._ORIGINS["mnist"].sha256, most, source])
+    command = [*before, sys.executable, "-c", CHILD, arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+
+
+MOUNTED = 'mount -t tmpfs -o size=8k none "$0" && "$@" && exit; code=$?; ls -A "$0"/*; exit $code'
+"""A file system of two pages, seen by one command only; says what that has left there."""
 
 
 @posix
-def test_a_full_disk_is_said_and_leaves_nothing(use, start):
+@pytest.mark.parametrize("limit", ["of a file", "of the disk"])
+def test_a_full_disk_is_said_and_leaves_nothing(use, start, limit):
     mirror = start(good)
     folder = use(mirror.url)
-    process = child(mirror.url, most=1000)
-    _, said = process.communicate(timeout=60)
+    if limit == "of a file":
+        process, why = child(mirror.url, most=1000), "File too large"
+    elif sys.platform == "linux" and os.geteuid() == 0:
+        folder.parent.mkdir()
+        before = ("unshare", "--mount", "sh", "-c", MOUNTED, folder.parent)
+        process, why = child(mirror.url, before=before), "No space left on device"
+    else:
+        pytest.skip("only Linux's root mounts a disk")
+    said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert f"OSError: {TRAIN_IMAGES} is missing" in said
-    assert "the folder cannot be written (File too large)" in said
+    assert said.endswith("set COURSE_DATA=sample\n"), said
+    assert f"the folder cannot be written ({why})" in said
     assert listing(folder) == []
 
 
@@ -410,22 +427,27 @@ def test_wrong_file_without_network(use, dead, capsys):
         datasets.load("mnist", "full")
 
 
-def test_read_only_folder(use, start, monkeypatch, capsys):
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
+@posix
+def test_read_only_folder(use, start):
     mirror = start(good)
     folder = use(mirror.url)
-    monkeypatch.setattr(datasets.tempfile, "TemporaryDirectory", refuse)
-    monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(OSError, match=r"is missing .*folder cannot be written \(Permission"):
-        datasets.load("mnist", "full")
+    # Root writes everywhere, but where it has given that power up.
+    before = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+
+    def said(source: str) -> str:
+        folder.chmod(0o555)
+        text, _ = child(mirror.url, source=source, before=before).communicate(timeout=60)
+        folder.chmod(0o755)
+        return text
+
+    folder.mkdir(parents=True)
+    why = r"the folder cannot be written \(Permission denied\)"
+    assert re.search(f"OSError: .* is missing .*{why}", said("full"))
     put(folder, {**PACKED, TRAIN_IMAGES: b"?"})
-    with pytest.raises(OSError, match=r"damaged .*folder cannot be written \(Permission"):
-        datasets.load("mnist", "full")
-    assert datasets.load("mnist", "auto").source == "sample"
-    assert "the folder cannot be written" in capsys.readouterr().out
+    assert re.search(f"OSError: .* is damaged .*{why}", said("full"))
+    assert re.search(f"^MNIST, SAMPLE only: .*{why}", said("auto"))
     assert mirror.asked == []
+    assert listing(folder) == sorted(PACKED)
 
 
 def test_folder_that_is_a_file(use, dead):

@@ -13,6 +13,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
 import setuptools
 import yaml
@@ -164,7 +165,9 @@ print(float(tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(3.0))))""
 
 
 def test_settings_of_keras_and_xla_are_none_of_the_courses(tmp_path):
-    (tmp_path / "keras.json").write_text('{"floatx": "float16", "backend": "jax", "epsilon": 0.1}')
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "mixed_float16", "backend": "jax", "epsilon": 0.1}'
+    )
     leaks = {"KERAS_HOME": str(tmp_path), "XLA_FLAGS": "--unknown", "TF_XLA_FLAGS": "--unknown"}
     found = run(sys.executable, "-c", KERAS, KERAS_BACKEND="torch", **leaks)
     assert found.stdout == "tensorflow float32 float32 1e-07\n6.0\n"
@@ -178,16 +181,34 @@ def test_tensorflow_imported_before_the_helpers_is_refused_in_one_sentence():
     assert last.endswith("Restart, and import it first.")
 
 
-def test_helpers_of_the_users_own_are_named_with_their_place(tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="others read all paths as UTF-8")
+def test_a_folder_that_the_locale_cannot_read_is_refused_in_one_sentence(tmp_path):
+    here = tmp_path / "Kürs"
+    shutil.copytree(ROOT / "helpers", here / "helpers")
+    command = (sys.executable, "-c", KERAS)
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    assert run(*command, cwd=here, PYTHONUTF8="1", **ascii_only).stdout.endswith("\n6.0\n")
+    found = run(*command, cwd=here, PYTHONUTF8="0", **ascii_only)
+    assert found.returncode == 1
+    last = found.stdout.splitlines()[-1]
+    assert last.startswith("ImportError: TensorFlow compiles nothing in a folder whose name has")
+    assert last.endswith("Set PYTHONUTF8=1 and restart, or move the course.")
+
+
+def test_helpers_of_the_users_own_are_named_with_their_place_or_passed_over(tmp_path):
     (tmp_path / "helpers.py").touch()
-    shutil.copy(NOTEBOOKS / "01_data_loading.ipynb", tmp_path)
-    command = ("-m", "papermill", "01_data_loading.ipynb", "out.ipynb")
-    found = run(sys.executable, *command, cwd=tmp_path, PYTHONPATH="")
+    notebook = nbformat.read(NOTEBOOKS / "01_data_loading.ipynb", as_version=4)
+    notebook.cells = [next(cell for cell in notebook.cells if "helpers" in cell.source)]
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    command = (sys.executable, "-m", "papermill", "in.ipynb", "out.ipynb")
+    found = run(*command, cwd=tmp_path, PYTHONPATH="")
     assert found.returncode == 1
     place = rf"\(.*{tmp_path.name}.helpers\.py\)"
     assert re.search(
         f"ImportError: cannot import name 'datasets' from 'helpers' {place}", found.stdout
     )
+    found = run(*command, cwd=tmp_path, PYTHONPATH=str(ROOT))  # as `make lab` and all tests
+    assert found.returncode == 0, found.stdout
 
 
 def test_options_for_pytest_reach_no_notebook(tmp_path):

@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 import yaml
 from conftest import LESSONS, NOTEBOOKS, name
@@ -16,15 +20,22 @@ pytestmark = pytest.mark.notebooks
 QUICK = yaml.safe_load((NOTEBOOKS / "quick.yaml").read_text("utf-8"))
 
 
-def papermill(folder: Path, lesson: str, **parameters: object) -> subprocess.CompletedProcess:
+def papermill(
+    folder: Path, lesson: str, before: tuple = (), home: Path | None = None, **parameters: object
+) -> subprocess.CompletedProcess:
     """Run a lesson on the sample as a user would, in a folder that is not the course's."""
+    environment = os.environ | {"COURSE_DATA": "sample", "COURSE_BUILD_DIR": str(folder / "build")}
+    if home:  # then nothing else says where a program keeps its own
+        named = ("IPYTHON", "JUPYTER", "MPL", "XDG")
+        environment = {k: v for k, v in environment.items() if not k.startswith(named)}
+        environment["HOME"] = str(home)
     given = folder / "parameters.yaml"
     given.write_text(yaml.safe_dump(parameters), "utf-8")
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--parameters_file", given]
     return subprocess.run(
-        [*command, NOTEBOOKS / f"{lesson}.ipynb", folder / "out.ipynb"],
+        [*before, *command, NOTEBOOKS / f"{lesson}.ipynb", folder / "out.ipynb"],
         cwd=folder,
-        env=os.environ | {"COURSE_DATA": "sample", "COURSE_BUILD_DIR": str(folder / "build")},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=600,
@@ -46,6 +57,50 @@ def test_papermill_runs_a_lesson_from_any_folder(tmp_path):
     assert results["claims"]
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"build", "out.ipynb", "parameters.yaml"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives root's power up as Linux does")
+def test_a_home_that_cannot_be_written_costs_a_warning_of_matplotlib_and_nothing_else(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o555)
+    before = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    run = papermill(tmp_path, "01_data_loading", before, home)
+    assert run.returncode == 0, run.stderr
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    warned = "".join(output.text for output in outputs if output.get("name") == "stderr")
+    assert re.fullmatch(r"mkdir -p failed .*\nMatplotlib created .* MPLCONFIGDIR .*\n", warned)
+    results = json.loads((tmp_path / "build" / "results" / "01_data_loading.json").read_text())
+    assert results["claims"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals to a group of processes")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_papermill_that_is_stopped_leaves_its_notebook_no_kernel_and_no_results(stop, tmp_path):
+    out, build = tmp_path / "out.ipynb", tmp_path / "build"
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--autosave-cell-every", "1"]
+    process = subprocess.Popen(
+        [*command, NOTEBOOKS / "02_basic_autoencoder.ipynb", out],
+        cwd=tmp_path,
+        env=os.environ | {"COURSE_DATA": "sample", "COURSE_BUILD_DIR": str(build)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        start_new_session=True,
+    )
+    end = time.monotonic() + 120
+    while not (out.exists() and "SAMPLE only" in out.read_text("utf-8")):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    (kernel,) = psutil.Process(process.pid).children()
+    os.killpg(process.pid, stop)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (1, -stop)
+    kernel.wait(timeout=60)  # raises where it goes on
+    assert "Aborted!" in said or stop == signal.SIGTERM
+    assert not build.exists()
+    assert nbformat.read(out, as_version=4).cells
 
 
 @pytest.mark.parametrize(
