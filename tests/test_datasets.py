@@ -363,6 +363,22 @@ def test_a_full_disk_is_said_and_leaves_nothing(use, start, limit):
     assert listing(folder) == []
 
 
+def test_a_file_is_renamed_into_place_when_it_is_complete(use, start):
+    parts = []
+
+    def slowly(handler: BaseHTTPRequestHandler, name: str) -> None:
+        send(handler, PACKED[name][:1000], length=len(PACKED[name]))
+        while not (found := list(folder.glob(".download-*/*"))):
+            time.sleep(0.01)
+        assert not (folder / name).exists()
+        parts.append(found[0].stat().st_ino)
+        handler.wfile.write(PACKED[name][1000:])
+
+    folder = use(start(slowly).url)
+    assert_tiny(datasets.load("mnist", "full"))
+    assert parts == [(folder / name).stat().st_ino for name in datasets._FILES]
+
+
 @posix
 def test_a_process_that_is_killed_while_it_downloads_leaves_nothing_that_is_read(use, start):
     asked = threading.Event()
