@@ -2,10 +2,11 @@
 .DEFAULT_GOAL := help
 .PHONY: FORCE environment help course quick test lab lint refresh bench lock clean
 
-# What a person has set for Python and pip in general does not reach the course.
+# What a person has set for these tools in general does not reach the course.
 export PYTHONUTF8 := 1
 export PIP_USER := 0
-unexport PIP_TARGET PIP_PREFIX PYTHONHOME PYTEST_ADDOPTS
+unexport PIP_TARGET PIP_PREFIX PYTHONHOME PYTHONWARNINGS
+unexport PYTEST_ADDOPTS SNAKEMAKE_PROFILE JUPYTER_PATH
 
 # A Python that TensorFlow has wheels for; `make PYTHON=/path/to/python` names another one.
 # Not that of an environment, where one is activated.

@@ -8,11 +8,12 @@ import nbformat
 import pytest
 
 # What a person has set for other work reaches no kernel and no pytest that a test starts.
-for variable in ("MPLBACKEND", "PYTEST_ADDOPTS", "PYTHONSTARTUP", "XLA_FLAGS"):
+OTHERS = "JUPYTER_PATH MPLBACKEND PYTEST_ADDOPTS PYTHONSTARTUP PYTHONWARNINGS XLA_FLAGS"
+for variable in OTHERS.split():
     os.environ.pop(variable, None)
 PERSONAL = tempfile.TemporaryDirectory()
-for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
-    os.environ[variable] = PERSONAL.name
+for variable in ("IPYTHONDIR", "MPLCONFIGDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
+    os.environ[variable] = os.environ["JUPYTER_RUNTIME_DIR"] = PERSONAL.name
 os.environ["MATPLOTLIBRC"] = os.devnull
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"

@@ -259,6 +259,7 @@ SETTINGS = {
     "ipython/profile_default/startup/00.py": START_UP,
     "ipython/profile_default/ipython_config.py": "c.InteractiveShellApp.exec_lines = ['1 / 0']",
     "start_up.py": START_UP,
+    "jupyter/kernels/python3/kernel.json": '{"argv": ["false"], "display_name": "another"}',
     "other/helpers/__init__.py": "raise RuntimeError('a package of somebody else')",
     "../Kürs mit Lücke/notebooks/helpers.py": "raise RuntimeError('a file of somebody else')",
 }
@@ -266,8 +267,8 @@ VARIABLES = {
     "HOME": os.devnull, "KERAS_BACKEND": "torch", "KERAS_HOME": "keras", "MPLBACKEND": "TkAgg",
     "MATPLOTLIBRC": "mpl", "MPLCONFIGDIR": "mpl", "IPYTHONDIR": "ipython", "XLA_FLAGS": "--unknown",
     "TF_XLA_FLAGS": "--unknown", "TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "0",
-    "PYTHONSTARTUP": "start_up.py", "DISPLAY": "", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0",
-    "PYTHONUTF8": "0",
+    "PYTHONSTARTUP": "start_up.py", "PYTHONWARNINGS": "always", "JUPYTER_PATH": "jupyter",
+    "JUPYTER_DATA_DIR": "jupyter", "DISPLAY": "", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0",
 }  # fmt: skip
 
 

@@ -32,6 +32,7 @@ def execute(notebook: Path, copy: Path, given: dict[str, object]) -> None:
     os.environ |= dict.fromkeys(("IPYTHONDIR", "MPLCONFIGDIR"), own) | {"MATPLOTLIBRC": os.devnull}
     ours = os.getcwd() + os.pathsep + os.environ.get("PYTHONPATH", "")  # before others' `helpers`
     os.environ |= {"PYTHONSTARTUP": "", "PYTHONPATH": ours, "PYTHONUTF8": "1"}
+    os.environ |= {"PYTHONWARNINGS": "", "JUPYTER_PATH": "", "JUPYTER_PREFER_ENV_PATH": "1"}
     os.environ.pop("MPLBACKEND", None)  # then a kernel takes its own
     with tempfile.TemporaryDirectory(prefix="k-") as folder:
         # TCP ports clash when kernels start side by side; a socket's path must be short.
