@@ -17,9 +17,14 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3 python; do \
 CHECK = "$(PYTHON)" -c '$(SUITS)' >/dev/null 2>&1 || { echo "This course needs Python 3.11, 3.12 \
 	or 3.13 (TensorFlow has no package for others), and received PYTHON=$(PYTHON). Install one, or \
 	name it: make PYTHON=/path/to/python3.12"; exit 1; }
-# An environment has the content of its lock in its name, is made beside the last one, and becomes
-# .venv, a link, when it is complete: until then, and where that fails, the last one stays.
-ENVIRONMENT := .venv-$(firstword $(shell cksum < requirements.lock))
+# An environment has its lock's checksum and its Python's version in its name, is made beside the
+# last one, and becomes .venv, a link, when it is complete: until then, and where that fails, the
+# last one stays. Where no Python is named, .venv's own will do.
+GIVEN := $(filter-out file,$(origin PYTHON))
+LOCKED := .venv-$(firstword $(shell cksum < requirements.lock))
+VERSION := import sys; print("{}.{}".format(*sys.version_info))
+ENVIRONMENT := $(or $(if $(GIVEN),,$(filter $(LOCKED)-%,$(wildcard $(shell readlink .venv)))),\
+	$(LOCKED)-$(shell "$(PYTHON)" -c '$(VERSION)' 2>/dev/null))
 BIN := .venv/bin
 READY := environment
 BUILD := $(or $(COURSE_BUILD_DIR),build)
@@ -41,7 +46,7 @@ help:  ## show this text
 # pyproject.toml only the course's own package is installed anew, for which no index is needed.
 environment:
 	@test -w . || { echo "This folder cannot be written: copy the course to one that can."; exit 1; }
-	@$(if $(filter file,$(origin PYTHON)),:,$(CHECK))
+	@$(if $(GIVEN),$(CHECK))
 	@cmp -s pyproject.toml .venv/ready && test "$$(readlink .venv)" = $(ENVIRONMENT) && \
 	 $(BIN)/python -c "" || $(MAKE) --no-print-directory $(ENVIRONMENT)
 
@@ -55,7 +60,7 @@ $(ENVIRONMENT): FORCE
 	@cp pyproject.toml $@/ready
 	@test -L .venv || ! test -e .venv || mv .venv .venv-before
 	ln -sfn $@ .venv
-	@rm -rf .venv-before $(filter-out $@,$(wildcard .venv-*))
+	@rm -rf .venv-before $(filter-out $(LOCKED)-%,$(wildcard .venv-*))
 
 FORCE:
 

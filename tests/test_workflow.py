@@ -268,7 +268,8 @@ VARIABLES = {
     "MATPLOTLIBRC": "mpl", "MPLCONFIGDIR": "mpl", "IPYTHONDIR": "ipython", "XLA_FLAGS": "--unknown",
     "TF_XLA_FLAGS": "--unknown", "TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "0",
     "PYTHONSTARTUP": "start_up.py", "PYTHONWARNINGS": "always", "JUPYTER_PATH": "jupyter",
-    "JUPYTER_DATA_DIR": "jupyter", "DISPLAY": "", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0",
+    "JUPYTER_DATA_DIR": "jupyter", "DISPLAY": "", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0",
+    "PYTHONUTF8": "0",
 }  # fmt: skip
 
 
