@@ -1,25 +1,30 @@
-"""What is made from what: lessons, claims, the site, and studies of many seeds.
-
-snakemake                                               every lesson that is not up to date, the site
-snakemake --config quick=True                           the same with small parameters: build/quick/
-"""
+"""What is made from what: lessons, claims, the site, and studies of many seeds."""
 
 import os
 from pathlib import Path
 
 import yaml
+from helpers import parameters
 
-OPTIONS = {"quick", "publish", "seeds", "first_seed"}
-GIVEN = {name: value for name, value in config.items() if name not in OPTIONS}
-OWN = {name: value for name, value in config.items() if name == "first_seed"}  # of a lesson, too
-QUICK, PUBLISH = (str(config.get(name)).lower() == "true" for name in ("quick", "publish"))
-FIRST = int(config.get("first_seed", 0))
+OPTIONS = dict.fromkeys(("quick", "publish"), parameters.choice([True, False]))
+OPTIONS |= {"seeds": parameters.integer(1), "first_seed": parameters.integer(0)}
+# Snakemake reads numbers, but leaves true and what is in a list as texts.
+VALUES = {name: yaml.safe_load(str(value).replace("'", "")) if isinstance(value, str | list) else value
+          for name, value in config.items()}
+for name in OPTIONS.keys() & VALUES.keys():
+    if expected := OPTIONS[name](VALUES[name]):
+        raise WorkflowError(f"{name}: expected {expected}, received {config[name]!r}")
+GIVEN = {name: value for name, value in VALUES.items() if name not in OPTIONS}
+OWN = {name: value for name, value in VALUES.items() if name == "first_seed"}  # of a lesson, too
+QUICK, PUBLISH, FIRST = (VALUES.get(name, 0) for name in ("quick", "publish", "first_seed"))
 if PUBLISH and len(config) > 1:
     raise WorkflowError("publish: expected the seeds of workflow/study.yaml, and no other option")
 
 BUILD = Path(os.environ.get("COURSE_BUILD_DIR") or "build").expanduser().as_posix()
 BUILD += "/quick" * QUICK
 try:
+    if Path.cwd().is_relative_to(Path(BUILD).resolve()):  # notebooks/ would be replaced
+        raise OSError(0, "the course itself lies in it")
     Path(BUILD).mkdir(parents=True, exist_ok=True)
 except OSError as error:
     raise WorkflowError(f"{BUILD}: {error.strerror}. Name another folder with COURSE_BUILD_DIR")
@@ -29,15 +34,12 @@ LESSONS = {path.stem: path for path in sorted(Path("notebooks").glob("[0-9]*.ipy
 SMALL = yaml.safe_load(Path("notebooks/quick.yaml").read_text("utf-8")) if QUICK else {}
 STUDIES = yaml.safe_load(Path("workflow/study.yaml").read_text("utf-8"))
 OF = {study: plan.get("lesson", study) for study, plan in STUDIES.items()}
-SEEDS = {k: range(FIRST, FIRST + int(config.get("seeds", v["seeds"]))) for k, v in STUDIES.items()}
+SEEDS = {k: range(FIRST, FIRST + VALUES.get("seeds", v["seeds"])) for k, v in STUDIES.items()}
 
 
 def files(folder, pattern):
     """Return the files of a folder."""
     return sorted(path.as_posix() for path in Path(folder).glob(pattern) if path.is_file())
-
-
-CODE = [*files("helpers", "*.*"), "requirements.lock"]
 
 
 def given(lesson, **own):
@@ -66,6 +68,7 @@ def cores(w):
     return 1 if QUICK or '"timing"' not in LESSONS[w.lesson].read_text("utf-8") else workflow.cores
 
 
+CODE = [*files("helpers", "*.*"), "requirements.lock"]
 wildcard_constraints: lesson="|".join(LESSONS), study="|".join(OF), dataset="[a-z_]+", seed=r"\d+"
 
 rule site:
@@ -78,7 +81,6 @@ rule site:
     params: pages=BUILD + "/pages", repository=os.environ.get("COURSE_REPOSITORY")
     script: "workflow/pages.py"
 
-
 rule claims:
     input:
         results=expand(BUILD + "/results/{lesson}.json", lesson=LESSONS),
@@ -86,7 +88,6 @@ rule claims:
         lessons=[path.as_posix() for path in LESSONS.values()],
     output: BUILD + "/claims.md"
     script: "workflow/claims.py"
-
 
 rule lesson:
     input: CODE, files("data/reference", "*.json"), notebook="notebooks/{lesson}.ipynb"
@@ -99,7 +100,6 @@ rule lesson:
     threads: cores
     script: "workflow/lesson.py"
 
-
 use rule lesson as seed with:
     input: CODE, notebook="notebooks/{lesson}.ipynb"
     output: notebook=RUN + "/{lesson}.ipynb", results=RUN + "/results/{lesson}.json"
@@ -109,7 +109,6 @@ use rule lesson as seed with:
         | {"dataset": w.dataset, STUDIES[w.study]["seed"]: int(w.seed)},
         environment=lambda w: {"COURSE_BUILD_DIR": RUN.format(**w), "COURSE_DATA": "full"},
     threads: 1
-
 
 rule study:
     input:

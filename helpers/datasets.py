@@ -184,8 +184,7 @@ def split(dataset: Dataset) -> Splits:
 def images_file(dataset: Dataset) -> bytes:
     """Return the gzip-compressed IDX file of a data set's training images, for reading by hand.
 
-    The complete data's file is read as it lies on disk (and compressed if it is not); the sample,
-    which is stored in another way, is packed into the same format.
+    The complete data's file is read as it lies on disk, the sample is packed into its format.
     """
     if dataset.source == "full":
         raw = (_folder(dataset.name) / _FILES[0]).read_bytes()

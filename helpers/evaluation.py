@@ -23,9 +23,8 @@ def fit_pca(images: np.ndarray) -> PCA:
 def pca_error(pca: PCA, code_size: int) -> float:
     """Return the smallest squared error that a linear code can reach on the images PCA saw.
 
-    It is the sum of the discarded eigenvalues of the covariance matrix, and no decoder that is
-    linear in the code does better (Eckart and Young 1936; Baldi and Hornik 1989).  Summed over the
-    pixels, mean over the images.
+    The sum of the discarded eigenvalues of the covariance matrix (Eckart and Young 1936; Baldi and
+    Hornik 1989): summed over the pixels, mean over the images.
     """
     # scikit-learn divides by n - 1, a mean over the images divides by n.
     eigenvalues = pca.explained_variance_ * (pca.n_samples_ - 1) / pca.n_samples_
@@ -72,8 +71,7 @@ def linear_probe(
 
     It is fitted to codes and labels, shapes [n, code_size] and [n], and measured on others.  Each
     column is divided by its own spread or, unless ``per_column``, by their common one: a pixel that
-    is black in all but one of a few images has next to no spread of its own, and dividing by it
-    makes huge numbers of the same pixel in other images.
+    is black in nearly all of a few images has next to no spread, and would be huge in others.
     """
     # Standardised by hand: scikit-learn's scaler takes three times the memory of wide codes.
     mean = codes.mean(axis=0, dtype=np.float64)
@@ -119,9 +117,8 @@ def neighbour_agreement(codes: np.ndarray, labels: np.ndarray) -> float:
 def effective_rank(codes: np.ndarray) -> float:
     """Return over how many directions codes, shape [n, code_size], really spread.
 
-    The exponential of the entropy of the normalised singular values of the centred codes: k
-    equal directions give k, one dominant direction gives nearly 1 (Roy and Vetterli 2007), and
-    codes that are all equal give 0.
+    The exponential of the entropy of the normalised singular values of the centred codes: k equal
+    directions give k, equal codes 0 (Roy and Vetterli 2007).
     """
     centred = codes - codes.mean(axis=0, dtype=np.float64)
     squares = np.linalg.eigvalsh(centred.T @ centred)
@@ -196,7 +193,7 @@ def bounds(
     weights p(x, z) / q(z), which lies between the first and the truth (Burda et al. 2016).
 
     For a code for each image, shape [n, k], ``log_joint`` returns log p(x, z) of each, shape [n].
-    The Gaussians q have a mean and a spread (standard deviation), broadcast to shape [n, k].
+    The Gaussians q have a mean, shape [n, k], and a spread (standard deviation) that fits it.
     """
     weights = []
     for _ in range(count):
@@ -218,8 +215,10 @@ def p_value(one: np.ndarray, other: np.ndarray, *, paired: bool = False) -> floa
     """Return the p-value of a two-sided permutation test for the difference of two means.
 
     The scores, shape [n] each, are dealt out again at random, or in all ways where these are few
-    (Fisher 1935); paired ones change places with their partner only.
+    (Fisher 1935); paired ones change places with their partner only.  NaN is a ValueError.
     """
+    if not np.isfinite([*one, *other]).all():
+        raise ValueError("scores: expected finite numbers, received NaN or infinity")
     test = permutation_test(
         (one, other),
         lambda a, b, axis: np.abs(np.mean(a, axis) - np.mean(b, axis)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import training
+from helpers import blockwise, training
 from helpers.backend import keras, tf
 from helpers.compiled import Loss
 
@@ -39,9 +39,11 @@ def tune(
     the training, the validation and the test set.  ``counts`` says how many of the training rows
     have labels: the first ones in an order drawn from the seed, as that of the mini-batches is.
     ``loss(model, rows, labels)`` is a scalar, ``correct(model, rows, labels)`` 0 or 1 a row.  All
-    else is as in `training.train_many`, which raises the same errors.
+    else is as in `training.train_many`, which raises the same errors; so does a count above n.
     """
-    known, of_known = tf.constant(rows[0]), tf.constant(labels[0])
+    known, of_known = blockwise.to_tensors([rows[0], labels[0]])
+    if not 0 < min(counts) <= max(counts) <= len(rows[0]):
+        raise ValueError(f"counts: expected 1 to {len(rows[0])} labels, received {list(counts)}")
 
     def loss_of(model: keras.Layer, numbers: tf.Tensor) -> tf.Tensor:
         return loss(model, tf.gather(known, numbers), tf.gather(of_known, numbers))

@@ -68,4 +68,6 @@ def to_numbers(answer: object, shape: tuple[int, ...] = ()) -> np.ndarray:
             for lengths in (shape, numbers.shape)
         )
         raise Unfit(f"Not yet: expected {expected}, received {received}.")
+    if not np.isfinite(numbers).all():
+        raise Unfit("Not yet: expected finite numbers, received NaN or infinity.")
     return numbers

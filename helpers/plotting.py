@@ -26,10 +26,9 @@ _LINES = ["-", "--", "-.", ":"]  # to tell curves apart without colour
 
 
 def show(drawn: Axes | Figure, alt: str) -> None:
-    """Show a figure, given as itself or as any of its Axes, with a text alternative; close it.
+    """Show a figure, given as itself or as any of its Axes, and close it.
 
-    The text is what a screen reader reads, what stands for the figure where no pictures are
-    shown, and what nbval compares.
+    ``alt`` is what a screen reader reads, what stands for missing pictures, what nbval compares.
     """
     _publish(_png(drawn), alt)
 
@@ -59,8 +58,8 @@ def explore(
 ) -> None:
     """Show a figure as `show` does and, where widgets are alive, sliders that change a picture.
 
-    Both are one output in two forms, and the reader's program takes the richest it knows: a
-    notebook with a kernel the sliders, everything else, and a notebook in normal form, the figure.
+    Both are one output in two forms, of which a notebook with a kernel takes the sliders, and
+    everything else the figure.
 
     ``ranges`` has the lowest and the highest value of each slider, which starts in the middle;
     ``draw`` takes one float for each, and returns grey values from 0 to 1, shape [height, width].
@@ -94,9 +93,8 @@ def explore(
 def tile(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
     """Arrange images, shape [n, 784] or [n, height, width], row by row, from left to right.
 
-    ``gap`` is the number of pixels left blank between neighbours.  They are NaN, drawn as nothing,
-    as is what n images leave of the last row.  Returns float64, shape
-    [rows * (height + gap) - gap, columns * (width + gap) - gap].
+    ``gap`` pixels between neighbours are NaN, drawn as nothing, as is what n images leave of the
+    last row.  Returns float64, shape [rows * (height + gap) - gap, columns * (width + gap) - gap].
     """
     grey = np.reshape(images, [-1, 28, 28]) if images.ndim == 2 else images
     padding = [(0, -len(grey) % columns), (0, gap), (0, gap)]
@@ -161,9 +159,8 @@ def curves(
 ) -> Axes:
     """Draw one or more curves, label -> shape [m], over the same x, for example steps, shape [m].
 
-    With more than one, a legend names them, beside the axes if they are many.  ``ylim`` says where
-    the y axis begins and ends; None in place of a number lets the curves decide.  ``log`` and
-    ``log_x`` make an axis logarithmic, the x axis with a tick at each x.
+    ``ylim`` says where the y axis begins and ends; None in place of a number lets the curves
+    decide.  ``log`` and ``log_x`` make an axis logarithmic, the x axis with a tick at each x.
     """
     ax = ax or plt.subplots(figsize=(6.5, 3.4))[1]
     x = np.asarray(x)

@@ -129,13 +129,17 @@ def pretrain(
     Raises
     ------
     ValueError
-        If there are no seeds, or the numbers of steps, kinds or optimisers do not fit.
+        If there are no seeds, numbers of steps, kinds or optimisers do not fit, or images are not
+        from 0 to 1 where the first layer is no rectifier autoencoder.
     """
     if not len(seeds):
         raise ValueError("seeds: expected at least one, received none")
     each = _each(steps, len(seeds), "steps: expected one number for each of {} seeds")
     kinds = _each(kind, len(units), "kind: expected one for each of {} layers")
     optimizers = _each(optimizer, len(units), "optimizer: expected one for each of {} layers")
+    least, most = np.min(images), np.max(images)
+    if kinds and kinds[0] != Kind() and (least < 0 or most > 1):
+        raise ValueError(f"images: expected numbers from 0 to 1, received {least:g} to {most:g}")
     numbers = noise.column(len(images))
     stacks: list[list[Level]] = [[] for _ in seeds]
     for depth, size in enumerate(units):

@@ -43,8 +43,7 @@ def table(claims: Iterable[Claim]) -> HTML:
 def build_dir() -> Path:
     """Return the folder for everything the course produces.
 
-    It is ``build/`` in the course's folder, or what the environment variable
-    ``COURSE_BUILD_DIR`` names; a relative path there counts from the course's folder.
+    It is ``build/``, or what ``COURSE_BUILD_DIR`` names: relative to the course's folder.
     """
     return ROOT / Path(os.environ.get("COURSE_BUILD_DIR") or "build").expanduser()
 
@@ -145,10 +144,7 @@ class Reference:
 
 
 def reference(lesson: str, dataset: str) -> Reference | None:
-    """Return the reference results of a lesson on a data set, or None if there are none.
-
-    Raises a ValueError if the file cannot be understood.
-    """
+    """Return a lesson's reference results on a data set, or None; damaged they are a ValueError."""
     path = reference_path(lesson, dataset)
     if not path.is_file():
         return None

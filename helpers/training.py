@@ -3,9 +3,7 @@
 Networks this small spend their time in overhead, not in arithmetic.  So the data stays in
 TensorFlow's memory, a block of row numbers goes in, a hundred steps or more run inside one
 XLA-compiled loop, and the losses come back as an array.  Measuring, the progress bar and the
-check that the loss is still a number happen between blocks.
-
-`compiled` has what happens inside a call; here is what happens between calls.
+check that the loss is still a number happen between blocks; what happens inside is in `compiled`.
 """
 
 import math
@@ -59,10 +57,9 @@ def batch_rows(
 ) -> Iterator[np.ndarray]:
     """Yield the row numbers of mini-batches, a block of steps at a time.
 
-    The rows are shuffled anew for every epoch and dealt out without gaps: each row comes once an
-    epoch, and a mini-batch that an epoch cannot fill takes its last rows from the next one.  The
-    order comes from NumPy, so it is the same on every machine, whatever ``block`` is.  The numbers,
-    int32 from 0 to ``n_rows`` - 1, have shape [block or, at the end, fewer, batch_size].
+    The rows are shuffled anew for every epoch and dealt out without gaps: a mini-batch that an
+    epoch cannot fill takes its last rows from the next one.  The order is NumPy's, the same on
+    every machine.  The numbers, int32, have shape [block or, at the end, fewer, batch_size].
     """
     _check(n_rows=n_rows, batch_size=batch_size, block=block)
     _check(0, seed=seed)
@@ -177,6 +174,8 @@ def train_many(
     networks = [Network(build(), optimizer()) for _ in range(min(workers, len(starts)))]
     if not networks:
         return []
+    if len({id(part) for n in networks for part in (n.model, n.optimizer)}) < 2 * len(networks):
+        raise ValueError("build, optimizer: expected a new one at each call, received one again")
     block = min(every or BLOCK_STEPS, BLOCK_STEPS), batch_size
     program = Program(networks[0], tensors, loss, block, measures or {}, jit_compile)
     idle: SimpleQueue[Network] = SimpleQueue()

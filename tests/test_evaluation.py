@@ -224,6 +224,12 @@ def test_a_p_value_tells_equal_sets_from_different_ones():
     assert evaluation.p_value(np.array([1.0, 2, 3]), np.array([4.0, 5, 6])) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_scores_that_are_not_numbers_have_no_p_value(paired):
+    with pytest.raises(ValueError, match="scores: expected finite numbers"):
+        evaluation.p_value(np.array([1, np.nan, 3]), np.array([2.0, 3, 4]), paired=paired)
+
+
 def test_a_p_value_of_pairs_exchanges_only_partners():
     pairs = np.array([[1.0, 5.0, 9.0, 13.0], [2.0, 6.0, 10.0, 14.0]])
     # All four differences have one sign: two of sixteen ways to exchange are as far apart.

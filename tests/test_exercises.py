@@ -292,3 +292,36 @@ def test_an_answer_that_fails_or_returns_nothing_leaves_the_notebook_runnable(ca
 
     assert "your answer raised KeyError: 'forgotten'" in said(capsys, check, failing)
     assert "received None" in said(capsys, check, lambda *_: None)
+
+
+class Spoilt:
+    """A right answer in which the first of the numbers is none."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, *given):
+        return spoilt(self.answer(*given))
+
+    def __getattr__(self, name):
+        return Spoilt(getattr(self.answer, name))
+
+
+def spoilt(numbers):
+    if isinstance(numbers, list):
+        return [spoilt(each) for each in numbers]
+    numbers = np.array(numbers, float)
+    numbers.flat[0] = np.nan
+    return numbers
+
+
+@pytest.mark.parametrize(("check", "answer"), RIGHT)
+def test_what_is_no_number_is_not_right(capsys, check, answer):
+    wrong = Spoilt(answer) if callable(answer) else spoilt(answer)
+    assert said(capsys, check, wrong).startswith("Not yet")
+
+
+def test_noise_in_single_precision_will_do(capsys):
+    corrupt = dict(RIGHT)[exercises.check_corrupt]
+    single = lambda *given: corrupt(*given).astype(np.float32)  # noqa: E731
+    assert said(capsys, exercises.check_corrupt, single).startswith("Right.")

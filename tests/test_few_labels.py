@@ -95,3 +95,15 @@ def test_a_rate_that_learns_nothing_is_not_chosen(points):
     found = tune(rows, labels, counts=[40], rates=[1e-9, 0.1])
     assert found.validation[0, 1] > found.validation[0, 0]
     assert found.test[0] > 0.8
+
+
+@pytest.mark.parametrize("counts", [[0], [-1, 10], [10, 61]])
+def test_more_labels_than_rows_and_fewer_than_one_are_refused(points, counts):
+    with pytest.raises(ValueError, match=r"counts: expected 1 to 60 labels, received \["):
+        tune(*points, counts=counts)
+
+
+def test_a_label_for_each_row_is_needed(points):
+    rows, labels = points
+    with pytest.raises(ValueError, match=r"same number of rows, received \[60, 50\]"):
+        tune(rows, [labels[0][:50], *labels[1:]])

@@ -234,6 +234,14 @@ def test_as_many_kinds_and_optimizers_as_layers_are_needed(images, name):
         climb(images, **{"kind": pretraining.Kind()} | {name: [None] * 3})
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_grey_values_up_to_255_are_refused_where_probabilities_belong(images, name):
+    message = "images: expected numbers from 0 to 1, received 0 to 255"
+    grey = np.round(255 * (images - images.min()) / np.ptp(images))
+    with pytest.raises(ValueError, match=message):
+        climb(grey, KINDS[name])
+
+
 def test_the_cross_entropy_is_summed_over_pixels_and_averaged_over_rows():
     rows, logits = np.random.default_rng(0).random([2, 3, 4]).astype(np.float32)
     p = expit(logits.astype(np.float64))

@@ -638,6 +638,13 @@ def test_no_starts_give_no_runs(images):
     assert train_many([], [images]) == []
 
 
+@pytest.mark.parametrize("shared", ["build", "optimizer"])
+def test_runs_side_by_side_share_no_network_and_no_optimizer(images, shared):
+    one = {"build": lambda: build(0), "optimizer": keras.optimizers.SGD}[shared]()
+    with pytest.raises(ValueError, match="build, optimizer: expected a new one at each call"):
+        train_many([start(0), start(1)], [images], **{shared: lambda: one})
+
+
 def test_the_starting_weights_are_left_as_they_are(images):
     first = start(0)
     train_many([first], [images], workers=1)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import pages
 import psutil
 import pytest
 from conftest import NOTEBOOKS
@@ -49,8 +50,8 @@ class Course:
         self.write("01_one")
         self.write("02_two")
 
-    def write(self, name: str, extra: str = "") -> None:
-        sources = [PARAMETERS, BODY.format(name=name), extra, SAVE.format(name=name)]
+    def write(self, name: str, extra: str = "", parameters: str = PARAMETERS) -> None:
+        sources = [parameters, BODY.format(name=name), extra, SAVE.format(name=name)]
         cells = [nbformat.v4.new_markdown_cell(f"# {name}")]
         cells += [nbformat.v4.new_code_cell(source) for source in sources]
         cells[1].metadata.tags = ["parameters"]
@@ -215,6 +216,57 @@ def test_a_build_folder_that_cannot_be_made_is_one_sentence(course):
     assert (code, ran) == (1, [])
     assert "Snakefile/build: Not a directory. Name another folder with COURSE_BUILD_DIR" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("folder", ["", ".."])
+def test_a_build_folder_in_which_the_course_lies_is_refused(course, folder):
+    before = (course.folder / "notebooks" / "01_one.ipynb").read_bytes()
+    build = str(course.folder / folder)
+    code, said, ran = course.run(target=f"{build}/results/01_one.json", COURSE_BUILD_DIR=build)
+    assert (code, ran) == (1, [])
+    assert "the course itself lies in it. Name another folder with COURSE_BUILD_DIR" in said
+    assert (course.folder / "notebooks" / "01_one.ipynb").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["pages", "site"])
+def test_a_folder_of_somebody_else_is_not_replaced_by_the_site(tmp_path, name):
+    essay = tmp_path / name / "essay.md"
+    essay.parent.mkdir()
+    essay.touch()
+    with pytest.raises(SystemExit, match=f"{name} is somebody's own: name another with COURSE_BUI"):
+        pages.build(tmp_path / "pages", tmp_path / "site", notebooks=[], claims=tmp_path)
+    assert essay.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("quick=maybe", "quick: expected one of True, False, received 'maybe'"),
+        ("seeds=", "seeds: expected a whole number, at least 1, at most 1,000,000,000, received N"),
+        ("first_seed=-1", "first_seed: expected a whole number, at least 0,"),
+    ],
+)
+def test_a_bad_option_ends_the_command_with_what_is_allowed(course, option, expected):
+    code, said, ran = course.run("--config", option, target="build/study/01_one/mnist.json")
+    assert (code, ran) == (1, [])
+    assert expected in said
+
+
+def test_lists_and_truths_reach_a_lesson_as_such(course):
+    lines = PARAMETERS + "\nsizes: list[int] = [5]  # d\nfast: bool = False  # e"
+    course.write("01_one", "assert sizes == [32, 64] and fast is True, (sizes, fast)", lines)
+    notebook = course.folder / "notebooks" / "01_one.ipynb"
+    checked = "dataset=any_text, sizes=parameters.integers(), fast=parameters.flag()"
+    notebook.write_text(notebook.read_text("utf-8").replace("dataset=any_text", checked), "utf-8")
+    given = ("sizes=[32, 64]", "fast=true", "quick=false", "dataset=mnist")
+    code, said, ran = course.run("--config", *given, target="build/results/01_one.json")
+    assert (code, ran) == (0, ["01_one 10 0"]), said
+
+
+def test_a_study_of_one_seed_has_no_spread(course):
+    code, said, _ = course.run("--config", "seeds=1", target="build/study/01_one/mnist.json")
+    assert code == 0
+    assert "01_one: 1 seeds, mnist (full data)" in said
 
 
 def test_a_cell_that_takes_too_long_ends_its_lesson(course):

@@ -15,10 +15,12 @@ def build(pages: Path, site: Path, *, notebooks: list[Path], claims: Path) -> No
     Raises
     ------
     SystemExit
-        If Sphinx fails or warns; then there is no site.
+        If Sphinx fails or warns; then there is no site.  If one of the folders is not the course's.
     """
-    for earlier in (pages, site):
+    for earlier, mark in ((pages, "conf.py"), (site, ".buildinfo")):
         if earlier.exists():
+            if any(earlier.iterdir()) and not (earlier / mark).exists():
+                raise SystemExit(f"{earlier} is somebody's own: name another with COURSE_BUILD_DIR")
             shutil.rmtree(earlier)
     shutil.copytree(DOCS, pages, ignore=shutil.ignore_patterns("__pycache__"))
     (pages / COMMITTED / "solutions").mkdir(parents=True)

@@ -129,10 +129,11 @@ if "snakemake" in globals():
     plan, seed = plans[name], plans[name]["seed"]
     study = collect({run["parameters"][seed]: run for run in found}, seed)
     results.write(Path(job.output[0]), text(study))
+    compared = "scores" in plan and len(study.seeds) > 1
     seeds = f"{name}: {len(study.seeds)} seeds, {study.dataset} ({study.source} data)"
-    print(summary(study, plan) if "scores" in plan else seeds)
+    print(summary(study, plan) if compared else seeds)
     published = results.reference(name, study.dataset)
-    if published and published.seeds != study.seeds and "scores" in plan:
+    if published and published.seeds != study.seeds and compared:
         print(against(study, published, plan))
     if job.params.publish:
         publish(name, study, plan)
