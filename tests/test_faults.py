@@ -61,7 +61,8 @@ def test_an_environment_is_replaced_only_by_one_that_is_complete(tmp_path):
     lock.write_text("# nothing\n")
     project.write_text(TINY)
     # No index, as without network; setuptools from a folder stands in for the lock's.
-    shutil.copytree(Path(setuptools.__file__).parent, tmp_path / "lib" / "setuptools")
+    for part in ("setuptools", "_distutils_hack"):
+        shutil.copytree(Path(setuptools.__file__).parents[1] / part, tmp_path / "lib" / part)
     offline = {"PYTHONPATH": str(tmp_path / "lib"), "PIP_NO_INDEX": "1", "PIP_USER": "1"}
 
     def made(*options: str) -> tuple[int, str]:

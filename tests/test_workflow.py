@@ -115,6 +115,14 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def command(process: psutil.Process) -> str:
+    """Return what a process runs, or nothing where it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def test_what_has_changed_runs_again_and_nothing_else(course):
     assert course.run()[::2] == (0, BOTH)
     assert "It runs" in (course.folder / "build" / "claims.md").read_text("utf-8")
@@ -149,7 +157,7 @@ def test_after_an_accident_the_next_command_does_the_rest(course, accident):
     process = course.start()
     course.wait_for_the_last(2)
     family = psutil.Process(process.pid).children(recursive=True)
-    (kernel,) = [member for member in family if "ipykernel_launcher" in member.cmdline()]
+    (kernel,) = [member for member in family if "ipykernel_launcher" in command(member)]
     if accident == "Ctrl-C":
         code, said, _ = course.run()  # a second command meanwhile
         assert (code, "--unlock" in said) == (1, True)
@@ -362,7 +370,7 @@ def test_a_study_on_two_workers_of_which_one_is_killed_completes(course):
     process = course.start("--config", "seeds=2", "--jobs", "2", *elsewhere, target=target)
     wait_for((course.folder / "waits").exists)
     family = psutil.Process(process.pid).children(recursive=True)
-    (worker,) = [member for member in family if "seed=1" in " ".join(member.cmdline())]
+    (worker,) = [member for member in family if "seed=1" in command(member)]
     for member in [*worker.children(recursive=True), worker]:
         member.kill()
     (course.folder / "go").touch()
