@@ -61,8 +61,9 @@ def test_an_environment_is_replaced_only_by_one_that_is_complete(tmp_path):
     lock.write_text("# nothing\n")
     project.write_text(TINY)
     # No index, as without network; setuptools from a folder stands in for the lock's.
-    for part in ("setuptools", "_distutils_hack"):
-        shutil.copytree(Path(setuptools.__file__).parents[1] / part, tmp_path / "lib" / part)
+    packages = Path(setuptools.__file__).parents[1]
+    for part in (*packages.glob("setuptools*"), packages / "_distutils_hack"):
+        shutil.copytree(part, tmp_path / "lib" / part.name)
     offline = {"PYTHONPATH": str(tmp_path / "lib"), "PIP_NO_INDEX": "1", "PIP_USER": "1"}
 
     def made(*options: str) -> tuple[int, str]:
