@@ -39,6 +39,17 @@ def test_runs_that_differ_in_their_seed_become_one_reference():
     assert results.Reference(**json.loads(study.text(reference))) == reference
 
 
+def test_a_study_of_one_seed_has_no_spread():
+    plan = {"title": "accuracy", "scores": {"a": "accuracy"}}
+    one, two = (study.collect({s: run(s) for s in seeds}, "seed") for seeds in ([0], [1, 2]))
+    assert study.report("x", one, two, plan) == "x: 1 seeds, mnist (full data)"
+    assert study.report("x", two, two, {}) == "x: 2 seeds, mnist (full data)"
+    assert "±" in study.report("x", two, None, plan)
+    third = study.collect({s: run(s) for s in (3, 4)}, "seed")
+    assert "these seeds" in study.report("x", two, third, plan)
+    assert "these seeds" not in study.report("x", two, two, plan)
+
+
 @pytest.mark.parametrize("dataset", datasets.NAMES)
 def test_a_plan_without_scores_publishes_the_reference_and_nothing_else(
     dataset, tmp_path, monkeypatch

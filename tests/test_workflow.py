@@ -271,12 +271,6 @@ def test_lists_and_truths_reach_a_lesson_as_such(course):
     assert (code, ran) == (0, ["01_one 10 0"]), said
 
 
-def test_a_study_of_one_seed_has_no_spread(course):
-    code, said, _ = course.run("--config", "seeds=1", target="build/study/01_one/mnist.json")
-    assert code == 0
-    assert "01_one: 1 seeds, mnist (full data)" in said
-
-
 def test_a_cell_that_takes_too_long_ends_its_lesson(course):
     script = course.folder / "workflow" / "lesson.py"
     script.write_text(script.read_text("utf-8").replace("CELL_SECONDS = 1800", "CELL_SECONDS = 2"))

@@ -81,6 +81,15 @@ def against(reference: Reference, other: Reference, plan: Mapping) -> str:
     return tabulate(rows, ["mean", "these seeds", "published", "p"], disable_numparse=True)
 
 
+def report(study: str, reference: Reference, published: Reference | None, plan: Mapping) -> str:
+    """Return what a study says when it is done: its spread, if it has one, beside the published."""
+    if "scores" not in plan or len(reference.seeds) < 2:
+        count = f"{len(reference.seeds)} seeds, {reference.dataset}"
+        return f"{study}: {count} ({reference.source} data)"
+    other = published and published.seeds != reference.seeds
+    return summary(reference, plan) + (f"\n{against(reference, published, plan)}" if other else "")
+
+
 def bands(reference: Reference, plan: Mapping) -> dict[str, list[float]]:
     """Return bands for a lesson of two seeds: what all seeds spanned, and a margin on each side.
 
@@ -129,11 +138,6 @@ if "snakemake" in globals():
     plan, seed = plans[name], plans[name]["seed"]
     study = collect({run["parameters"][seed]: run for run in found}, seed)
     results.write(Path(job.output[0]), text(study))
-    compared = "scores" in plan and len(study.seeds) > 1
-    seeds = f"{name}: {len(study.seeds)} seeds, {study.dataset} ({study.source} data)"
-    print(summary(study, plan) if compared else seeds)
-    published = results.reference(name, study.dataset)
-    if published and published.seeds != study.seeds and compared:
-        print(against(study, published, plan))
+    print(report(name, study, results.reference(name, study.dataset), plan))
     if job.params.publish:
         publish(name, study, plan)
