@@ -81,14 +81,14 @@ def test_an_environment_is_replaced_only_by_one_that_is_complete(tmp_path):
     os.utime(project)
     assert made() == (0, "")  # newer, and the same
     other = re.sub(r"[\d.]+$", "3.9", first)  # as if it were one of another Python
-    (tmp_path / first).rename(tmp_path / other)
+    shutil.copytree(tmp_path / first, tmp_path / other, symlinks=True)
     link.unlink()
     link.symlink_to(other)
     assert run("make", "environment", cwd=tmp_path, **offline).stdout == ""  # none is named
     assert made()[0] == 0
     assert os.readlink(link) == first
-    shutil.rmtree(tmp_path / first)
-    (tmp_path / other).rename(tmp_path / first)
+    assert (link / "mine").exists()
+    shutil.rmtree(tmp_path / other)
     for unsuitable in ("/usr/bin/false", "python2.7", ""):
         code, said = made(f"PYTHON={unsuitable}")
         assert code != 0
