@@ -9,8 +9,9 @@ from helpers import parameters
 OPTIONS = dict.fromkeys(("quick", "publish"), parameters.choice([True, False]))
 OPTIONS |= {"seeds": parameters.integer(1), "first_seed": parameters.integer(0)}
 # Snakemake reads numbers, but leaves true and what is in a list as texts.
-VALUES = {name: yaml.safe_load(str(value).replace("'", "")) if isinstance(value, str | list) else value
-          for name, value in config.items()}
+TRUTHS = {"true": True, "false": False}
+VALUES = {name: [yaml.safe_load(str(item)) for item in value] if isinstance(value, list)
+          else TRUTHS.get(str(value), value) for name, value in config.items()}
 for name in OPTIONS.keys() & VALUES.keys():
     if expected := OPTIONS[name](VALUES[name]):
         raise WorkflowError(f"{name}: expected {expected}, received {config[name]!r}")

@@ -315,9 +315,8 @@ def runs(
     """
     columns = min(len(ys), 3)
     rows = -(-len(ys) // columns)
-    size = 3 * columns, 2.6 * rows
     figure, axes = plt.subplots(
-        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False
+        rows, columns, figsize=(3 * columns, 2.6 * rows), sharex=True, sharey=True, squeeze=False
     )
     for place, (ax, (kind, all_runs)) in enumerate(zip(axes.flat, ys.items(), strict=False)):
         color = f"C{place}"

@@ -57,6 +57,7 @@ class Kind:
     loss: training.Loss = summed_squared_error  # (model, rows, the rows' numbers)
     output: Callable[[tf.Tensor], tf.Tensor] = tf.identity  # a model's outputs to reconstructions
     activation: Callable[[np.ndarray], np.ndarray] = rectify  # weighted sums to codes
+    probabilities: bool = False  # whether its loss takes inputs from 0 to 1 only
 
 
 def sigmoid_autoencoder(*, linear: bool = False, masked: float = 0) -> Kind:
@@ -73,6 +74,7 @@ def sigmoid_autoencoder(*, linear: bool = False, masked: float = 0) -> Kind:
         denoising if masked else mean_cross_entropy,
         tf.sigmoid,
         np.asarray if linear else expit,
+        probabilities=True,
     )
 
 
@@ -82,6 +84,7 @@ def rbm(*, linear: bool = False) -> Kind:
         partial(boltzmann.RBM, linear=linear),
         boltzmann.contrastive_divergence,
         activation=np.asarray if linear else expit,
+        probabilities=True,
     )
 
 
@@ -129,21 +132,20 @@ def pretrain(
     Raises
     ------
     ValueError
-        If there are no seeds, numbers of steps, kinds or optimisers do not fit, or images are not
-        from 0 to 1 where the first layer is no rectifier autoencoder.
+        If there are no seeds, or steps, kinds, optimisers or the inputs of a layer do not fit.
     """
     if not len(seeds):
         raise ValueError("seeds: expected at least one, received none")
     each = _each(steps, len(seeds), "steps: expected one number for each of {} seeds")
     kinds = _each(kind, len(units), "kind: expected one for each of {} layers")
     optimizers = _each(optimizer, len(units), "optimizer: expected one for each of {} layers")
-    least, most = np.min(images), np.max(images)
-    if kinds and kinds[0] != Kind() and (least < 0 or most > 1):
-        raise ValueError(f"images: expected numbers from 0 to 1, received {least:g} to {most:g}")
     numbers = noise.column(len(images))
     stacks: list[list[Level]] = [[] for _ in seeds]
     for depth, size in enumerate(units):
         below = [stack[-1].codes if stack else images for stack in stacks]
+        low, high = min(map(np.min, below)), max(map(np.max, below))
+        if kinds[depth].probabilities and (low < 0 or high > 1):
+            raise ValueError(f"layer {depth + 1}: expected inputs 0 to 1, received {low} to {high}")
         layer_seeds = [1000 * seed + depth for seed in seeds]
         new = partial(kinds[depth].build, below[0].shape[1], size)
         starts = [

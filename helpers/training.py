@@ -92,7 +92,7 @@ def train(
     Parameters
     ----------
     model, optimizer : keras.Layer, keras.Optimizer
-        Any built Keras model or layer, trained in place; an optimiser not used with another.
+        Any built Keras model or layer; an optimiser that has not been used with another.
     data : sequence of arrays, each of shape [n, ...]
         What a mini-batch is drawn from: ``[images]``, or ``[images, labels]``.
     loss : callable

@@ -1,6 +1,7 @@
 """What several test modules need to know about the notebooks."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -8,13 +9,23 @@ import nbformat
 import pytest
 
 # What a person has set for other work reaches no kernel and no pytest that a test starts.
-OTHERS = "JUPYTER_PATH MPLBACKEND PYTEST_ADDOPTS PYTHONSTARTUP PYTHONWARNINGS XLA_FLAGS"
-for variable in OTHERS.split():
+for variable in (
+    *("JUPYTER_PATH", "MPLBACKEND", "PYTEST_ADDOPTS"),
+    *("PYTHONSTARTUP", "PYTHONWARNINGS", "XLA_FLAGS"),
+):
     os.environ.pop(variable, None)
 PERSONAL = tempfile.TemporaryDirectory()
-for variable in ("IPYTHONDIR", "MPLCONFIGDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"):
-    os.environ[variable] = os.environ["JUPYTER_RUNTIME_DIR"] = PERSONAL.name
+for variable in (
+    *("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"),
+    *("JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"),
+):
+    os.environ[variable] = PERSONAL.name
 os.environ["MATPLOTLIBRC"] = os.devnull
+
+# Root writes everywhere, but where it has given that power up.
+AS_ANYBODY = []
+if sys.platform == "linux" and os.geteuid() == 0:
+    AS_ANYBODY = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 os.environ["PYTHONPATH"] = str(NOTEBOOKS.parent)  # before somebody's helpers.py beside a notebook

@@ -236,10 +236,12 @@ def test_as_many_kinds_and_optimizers_as_layers_are_needed(images, name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_grey_values_up_to_255_are_refused_where_probabilities_belong(images, name):
-    message = "images: expected numbers from 0 to 1, received 0 to 255"
+    message = "layer 1: expected inputs 0 to 1, received 0.0 to 255.0"
     grey = np.round(255 * (images - images.min()) / np.ptp(images))
     with pytest.raises(ValueError, match=message):
         climb(grey, KINDS[name])
+    with pytest.raises(ValueError, match="layer 2: expected inputs 0 to 1, received -"):
+        climb(images, KINDS[name][::-1], steps=2)  # a linear code has no limits
 
 
 def test_the_cross_entropy_is_summed_over_pixels_and_averaged_over_rows():

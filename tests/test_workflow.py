@@ -45,7 +45,7 @@ class Course:
     """A copy of the course's workflow with two lessons that note in a file when they run."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.started = folder, []
         for part in ("workflow", "profiles", "helpers"):
             shutil.copytree(NOTEBOOKS.parent / part, folder / part)
         for part in ("Snakefile", "requirements.lock"):
@@ -69,7 +69,7 @@ class Course:
         self, *options: str, target: str = "build/claims.md", before: tuple = (), **environment: str
     ) -> subprocess.Popen:
         inherited = {k: v for k, v in os.environ.items() if k != "COURSE_BUILD_DIR"}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*before, sys.executable, "-m", "snakemake", *options, "--", target],
             cwd=self.folder,
             env=inherited | {"PYTHONPATH": str(self.folder)} | environment,
@@ -78,6 +78,8 @@ class Course:
             text=True,
             start_new_session=True,  # a terminal of its own, as it were: Ctrl-C reaches all of it
         )
+        self.started.append(process)
+        return process
 
     def run(self, *options: str, **how: object) -> tuple[int, str, list[str]]:
         """Return the exit code, what was said, and which lessons ran with which steps and seed."""
@@ -109,7 +111,10 @@ class Course:
 def course(tmp_path) -> Iterator[Course]:
     # A command in the background of a shell ignores Ctrl-C, and so would all that it starts.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield Course(tmp_path)
+    yield (made := Course(tmp_path))
+    for process in made.started:  # a test that failed has not waited for them
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     signal.signal(signal.SIGINT, before)
 
 
