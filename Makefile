@@ -91,10 +91,11 @@ refresh: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# With extras, as older pips want them: some ask for a package with an extra as for another one.
 lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
-	  --fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	  --quiet --output-file requirements.lock
+	  --fork-strategy fewest --no-strip-extras --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --quiet --output-file requirements.lock
 
 clean:
 	rm -rf build .snakemake

@@ -126,7 +126,7 @@ def test_the_lock_has_what_pyproject_and_environment_ask_for():
     entries = re.split(r"\n(?=\S)", text)
     locked: dict[str, list[str]] = {}
     for entry in entries:
-        name, version = re.match(r"([\w.-]+)==([^ ;]+)", entry).groups()
+        name, version = re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==([^ ;]+)", entry).groups()
         locked.setdefault(name, []).append(version)
         assert "--hash=sha256:" in entry, name
     for requirement in [Requirement(line) for line in asked if isinstance(line, str)]:

@@ -364,7 +364,8 @@ def test_a_study_on_two_workers_of_which_one_is_killed_completes(course):
     course.write("01_one", f"if first_seed == 1:\n    {WAIT}")
     target = "build/study/01_one/mnist.json"
     elsewhere = ("--executor", "cluster-sync", "--cluster-sync-submit-cmd", "sh", "--retries", "2")
-    process = course.start("--config", "seeds=2", "--jobs", "2", *elsewhere, target=target)
+    soon = ("--seconds-between-status-checks", "1")
+    process = course.start("--config", "seeds=2", "--jobs", "2", *soon, *elsewhere, target=target)
     wait_for((course.folder / "waits").exists)
     family = psutil.Process(process.pid).children(recursive=True)
     (worker,) = [member for member in family if "seed=1" in command(member)]
