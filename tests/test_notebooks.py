@@ -449,6 +449,18 @@ def test_lesson_7_moves_an_rbm_as_contrastive_divergence_does():
         np.testing.assert_allclose(-gradient.numpy(), direction, rtol=1e-4, atol=1e-6)
 
 
+def test_lesson_7_takes_all_labels_there_are_where_more_are_asked_for():
+    rng, sizes = np.random.default_rng(0), (30, 10, 10)
+    given = {"classifier_units": [5], "label_counts": [20, 10000], "label_steps": 5}
+    given["rates"] = {"Adam": [0.001]}
+    given["known"] = [rng.random((size, 784), np.float32) for size in sizes]
+    given["answers"] = [rng.integers(0, 10, size).astype(np.int32) for size in sizes]
+    lesson = definitions("07_when_pretraining_pays", **given)
+    start = lesson["classifier"](models.he(0), "relu").get_weights()
+    for found in (lesson["tune"](start, "relu", 0), lesson["read"]([], 0)):
+        assert [len(values) for values in found] == [2, 2]
+
+
 def test_lesson_3_makes_the_holes_that_masking_noise_makes():
     rows, numbers = np.random.default_rng(0).random((5, 6), np.float32), noise.column(5)
     corrupt = definitions("solutions/03_deep_autoencoder")["corrupt"]
