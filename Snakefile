@@ -47,7 +47,7 @@ def given(lesson, **own):
     """Return a lesson's parameters; one that it does not have ends the command at once."""
     values = SMALL.get(lesson, {}) | own | GIVEN
     if values:
-        import papermill  # which takes seconds
+        import papermill  # takes half a second
 
         known = papermill.inspect_notebook(str(LESSONS[lesson]))
         if unknown := values.keys() - known.keys():

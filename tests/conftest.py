@@ -1,6 +1,7 @@
 """What several test modules need to know about the notebooks."""
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -50,6 +51,20 @@ def cells(path: Path, kind: str = "code") -> list[nbformat.NotebookNode]:
 def tags(cell: nbformat.NotebookNode) -> list[str]:
     """Return a cell's tags."""
     return cell.metadata.get("tags", [])
+
+
+def nbval(notebook: Path, build: Path) -> subprocess.CompletedProcess:
+    """Execute a notebook and compare its outputs with the stored ones."""
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q"]
+    mask = Path(__file__).with_name("nbval_sanitize.cfg")
+    options = ["--nbval-cell-timeout", "900", "--nbval-sanitize-with", mask]
+    return subprocess.run(
+        [*command, *options, "-p", "no:cacheprovider", "--rootdir", notebook.parent, notebook],
+        env=os.environ | {"COURSE_BUILD_DIR": str(build)},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
 
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=name)
