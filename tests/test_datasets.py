@@ -369,12 +369,13 @@ def test_a_file_is_renamed_into_place_when_it_is_complete(use, start):
     parts = []
 
     def slowly(handler: BaseHTTPRequestHandler, name: str) -> None:
-        send(handler, PACKED[name][:1000], length=len(PACKED[name]))
+        half = len(PACKED[name]) // 2
+        send(handler, PACKED[name][:half], length=len(PACKED[name]))
         while not (found := list(folder.glob(".download-*/*"))):
             time.sleep(0.01)
         assert not (folder / name).exists()
         parts.append(found[0].stat().st_ino)
-        handler.wfile.write(PACKED[name][1000:])
+        handler.wfile.write(PACKED[name][half:])
 
     folder = use(start(slowly).url)
     assert_tiny(datasets.load("mnist", "full"))

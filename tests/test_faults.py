@@ -23,8 +23,9 @@ from packaging.specifiers import SpecifierSet
 ROOT = NOTEBOOKS.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 make = pytest.mark.skipif(os.name != "posix", reason="needs make")
-# Under `make test` a make that a test calls would speak as a part of that one.
-OUTSIDE = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+# Under `make test` a make that a test calls would speak as a part of that one, with its PYTHON.
+OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON")
+OUTSIDE = {k: v for k, v in os.environ.items() if k not in OF_MAKE}
 
 
 def run(*command: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
