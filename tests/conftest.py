@@ -1,6 +1,7 @@
 """What several test modules need to know about the notebooks."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,12 @@ def nbval(notebook: Path, build: Path) -> subprocess.CompletedProcess:
         text=True,
         timeout=1800,
     )
+
+
+def passed(run: subprocess.CompletedProcess) -> bool:
+    """Return whether each cell of an nbval run shows what is stored, and none was left out."""
+    counted = re.search(r"\d+ passed", run.stdout)
+    return run.returncode == 0 and bool(counted) and "skipped" not in run.stdout
 
 
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=name)
